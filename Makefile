@@ -1,0 +1,60 @@
+# The only entry for people. `make help` lists every target; CI runs `make check` and `make test`, nothing else.
+
+STACK    ?= spin-rust
+TOPOLOGY ?= shared
+BACKEND  ?= local
+BLOB     ?=
+ORDERS   ?= 10000
+
+ifneq ($(BACKEND),local)
+$(error BACKEND=$(BACKEND) is not there yet; use BACKEND=local)
+endif
+
+LAB   := cargo run --release --package lab --
+SHAPE := --stack $(STACK) --topology $(TOPOLOGY) $(if $(BLOB),--blob $(BLOB))
+
+.DEFAULT_GOAL := help
+.PHONY: help build lab-up lab-down lab-status lab-logs bench doctor test check fmt bench-parts
+
+help: ## list the targets and the variables
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "variables: STACK=$(STACK) TOPOLOGY=$(TOPOLOGY) BACKEND=$(BACKEND) BLOB=azurite|native ORDERS=$(ORDERS)"
+
+build: ## build what STACK and BLOB need into dist/
+	$(LAB) build --stack $(STACK) $(if $(BLOB),--blob $(BLOB))
+
+bench: ## start a lab, send ORDERS orders through it, print the throughput, stop it
+	$(LAB) bench $(SHAPE) --orders $(ORDERS)
+
+lab-up: ## start a lab and leave it running
+	$(LAB) up $(SHAPE) --detach
+
+lab-down: ## stop it
+	$(LAB) down
+
+lab-status: ## what runs, where, since when
+	$(LAB) status
+
+lab-logs: ## the last lines of every log
+	$(LAB) logs
+
+doctor: ## what this machine lacks, and the command that helps
+	$(LAB) doctor
+
+test: ## everything: units, official SDKs, command line, end to end
+	cargo test --workspace --exclude spin-host
+	cargo test --release --package spin-host
+
+check: ## formatting, lints, licences and sources, workflows
+	cargo fmt --all --check
+	cargo fmt --manifest-path apps/spin/rust/Cargo.toml --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo deny --log-level error check licenses bans sources
+	actionlint
+
+fmt: ## format everything
+	cargo fmt --all
+	cargo fmt --manifest-path apps/spin/rust/Cargo.toml
+
+bench-parts: ## measure broker, Dapr, blob store and Spin host alone
+	cargo bench --package servicebus-emulator --package dapr-emulator --package blob-emulator --package spin-host

@@ -1,0 +1,17 @@
+//! The store over HTTP: what a request asks for, whether it may, what is answered. Rules about blobs live in
+//! `store`, about credentials in `auth`.
+
+mod answer;
+mod blobs;
+mod body;
+mod containers;
+mod control;
+mod headers;
+mod operation;
+mod service;
+mod target;
+mod xml;
+
+pub use operation::Operation;
+pub use service::Service;
+pub use target::{Query, Resource};

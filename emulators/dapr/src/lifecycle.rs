@@ -1,0 +1,166 @@
+//! When inputs read and when they stop: the wait for the application, its questions, its health, and the end
+//! (dapr, `pkg/runtime/runtime.go`, `pkg/apphealth`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use tokio::task::JoinSet;
+
+use crate::app::{AppChannel, json_headers};
+use crate::go::text::clean_path;
+use crate::limits::{APP_DIAL_INTERVAL, APP_DIAL_LOG_EVERY};
+use crate::runtime::{Input, Runtime};
+use crate::servicebus::input::{RunningInput, Target};
+
+/// Runs the inputs until the runtime is shut down, then stops them within its grace time.
+pub(crate) async fn run(runtime: Arc<Runtime>) {
+    let shutdown = runtime.shutdown.clone();
+    let mut running = Vec::new();
+    let lives = async {
+        let Some(app) = &runtime.app else {
+            if !runtime.inputs.is_empty() {
+                tracing::warn!("failed to read from bindings: app channel not initialized");
+            }
+            runtime.set_ready();
+            return std::future::pending().await;
+        };
+        wait_for_app(&runtime, app).await;
+        ask_for_config(&runtime, app).await;
+        if runtime.options.enable_app_health_check {
+            runtime.set_ready();
+            follow_health(&runtime, app, &mut running).await;
+        } else {
+            start_inputs(&runtime, app, &mut running).await;
+            runtime.set_ready();
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = lives => {}
+        () = shutdown.cancelled() => {}
+    }
+    stop_inputs(running, runtime.options.grace()).await;
+}
+
+/// Dials the application's port until something listens there.
+async fn wait_for_app(runtime: &Runtime, app: &AppChannel) {
+    let port = runtime.options.app_port;
+    tracing::info!(port, "waiting for the application to listen");
+    let mut tries = 0_u64;
+    while !app.is_listening().await {
+        tries += 1;
+        if tries.is_multiple_of(APP_DIAL_LOG_EVERY) {
+            tracing::info!(port, tries, "the application does not listen yet");
+        }
+        tokio::time::sleep(APP_DIAL_INTERVAL).await;
+    }
+    tracing::info!(port, "application discovered");
+}
+
+/// Asks the application for its configuration and its subscriptions, neither of which means anything here.
+async fn ask_for_config(runtime: &Runtime, app: &AppChannel) {
+    let is_on = |name: &str| !runtime.options.disable_init_endpoints.iter().any(|off| off == name);
+    if is_on("config") {
+        let mut headers = json_headers();
+        if let Ok(id) = HeaderValue::from_str(&runtime.options.app_id) {
+            headers.insert("dapr-app-id", id);
+        }
+        let path = PathAndQuery::from_static("/dapr/config");
+        match app.call(Method::GET, path, headers, Bytes::new()).await {
+            Ok(response)
+                if response.status == StatusCode::OK
+                    && serde_json::from_slice::<serde_json::Value>(&response.body).is_err() =>
+            {
+                tracing::warn!("failed to load application configuration: it is not JSON");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "no application configuration"),
+        }
+    }
+    if is_on("subscribe") {
+        let path = PathAndQuery::from_static("/dapr/subscribe");
+        if let Err(error) = app.call(Method::GET, path, json_headers(), Bytes::new()).await {
+            tracing::debug!(%error, "no application subscriptions");
+        }
+    }
+}
+
+/// Begins to read every binding that the application wants.
+async fn start_inputs(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut Vec<RunningInput>) {
+    for input in &runtime.inputs {
+        if input.is_explicit || wants(runtime, app, input).await {
+            let target = Target { app: Arc::clone(app), tracer: runtime.tracer };
+            running.push(input.queue.start(target));
+        }
+    }
+}
+
+/// Whether the application answers OPTIONS on the binding's route with 2xx or 405.
+///
+/// daprd stops starting bindings altogether when the question itself fails; here only this one stays off.
+async fn wants(runtime: &Runtime, app: &AppChannel, input: &Input) -> bool {
+    let route = input.queue.route.clone();
+    let question = app.call(Method::OPTIONS, route, json_headers(), Bytes::new());
+    let binding = &input.queue.name;
+    let timeout = runtime.options.app_binding_options_timeout;
+    let error = match tokio::time::timeout(timeout, question).await {
+        Ok(Ok(response)) => {
+            let wanted = response.status.is_success() || response.status == StatusCode::METHOD_NOT_ALLOWED;
+            if !wanted {
+                tracing::info!("app has not subscribed to binding {binding}.");
+            }
+            return wanted;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "context deadline exceeded".to_owned(),
+    };
+    tracing::warn!(
+        binding,
+        error,
+        "failed to read from bindings: could not invoke OPTIONS method on input binding subscription endpoint {:?}",
+        input.queue.route.as_str()
+    );
+    false
+}
+
+/// Probes the application for ever; reads while it is well. A good probe while it is well does not forgive earlier bad
+/// ones, as in daprd.
+async fn follow_health(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut Vec<RunningInput>) {
+    let options = &runtime.options;
+    let path = clean_path(&options.app_health_check_path);
+    let path: PathAndQuery = path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/healthz"));
+    let timeout = Duration::from_millis(options.app_health_probe_timeout.max(1));
+    let interval = Duration::from_secs(options.app_health_probe_interval.max(1));
+    let threshold = options.app_health_threshold.max(1);
+    let mut failures = threshold;
+    app.set_healthy(false);
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let probe = tokio::time::timeout(timeout, app.probe(path.clone())).await;
+        let is_well = matches!(probe, Ok(Ok(status)) if status.is_success());
+        if is_well && failures >= threshold {
+            failures = 0;
+            tracing::info!("App health probe successful");
+            app.set_healthy(true);
+            start_inputs(runtime, app, running).await;
+        } else if !is_well && failures < threshold {
+            failures += 1;
+            if failures == threshold {
+                tracing::warn!("App is now unhealthy: reading from bindings stops");
+                app.set_healthy(false);
+                stop_inputs(std::mem::take(running), options.grace()).await;
+            }
+        }
+    }
+}
+
+async fn stop_inputs(running: Vec<RunningInput>, grace: Duration) {
+    let mut stops: JoinSet<()> = running.into_iter().map(|input| input.stop(grace)).collect();
+    while stops.join_next().await.is_some() {}
+}

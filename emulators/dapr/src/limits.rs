@@ -1,0 +1,73 @@
+//! Every bound of the program, in one place. Values of daprd are daprd's.
+
+use std::time::Duration;
+
+/// Nesting of JSON that Go's decoder takes (`encoding/json`, `maxNestingDepth`).
+pub const JSON_NESTING_DEPTH_MAX: usize = 10_000;
+
+/// Largest body of a request when `--max-body-size` is not given (daprd: 4 MiB).
+pub const BODY_BYTES_DEFAULT: usize = 4 << 20;
+
+/// Bytes of request headers when `--read-buffer-size` is not given (daprd: 4 KiB).
+pub const HEADER_BYTES_DEFAULT: usize = 4 << 10;
+
+/// Bytes of a body beyond the limit that are read and thrown away, so that the client sees the answer.
+pub const BODY_DRAIN_BYTES_MAX: usize = 256 << 20;
+
+/// Largest component, secret or configuration file that is read.
+pub const RESOURCE_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Components in all resource paths together.
+pub const COMPONENTS_MAX: usize = 1_000;
+
+/// How long a component may take to start unless `spec.initTimeout` says otherwise (daprd: 5 s).
+pub const COMPONENT_INIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// First and longest pause between two tries to reach a component's service while it starts.
+pub const COMPONENT_INIT_RETRY: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_millis(800));
+
+/// Pause between two tries to reach the app's port, and how long one try may take (daprd: 100 ms, 500 ms).
+pub const APP_DIAL_INTERVAL: Duration = Duration::from_millis(100);
+/// See [`APP_DIAL_INTERVAL`].
+pub const APP_DIAL_TIMEOUT: Duration = Duration::from_millis(500);
+/// A log line says that the app is awaited after this many tries (daprd: 100).
+pub const APP_DIAL_LOG_EVERY: u64 = 100;
+
+/// Connections to the app, and how many of them are kept when idle (daprd: 1024, 64).
+pub const APP_CONNECTIONS_MAX: usize = 1024;
+/// See [`APP_CONNECTIONS_MAX`].
+pub const APP_IDLE_CONNECTIONS_MAX: usize = 64;
+/// Bytes of an app's answer to a delivery that are read; the answer is not used beyond its status.
+pub const APP_RESPONSE_BYTES_MAX: usize = 4 << 20;
+/// Bytes of an app's answer that go into a log line.
+pub const APP_RESPONSE_LOG_BYTES_MAX: usize = 512;
+
+/// Idle connections kept to one blob store, and for how long.
+pub const BLOB_IDLE_CONNECTIONS_MAX: usize = 256;
+/// See [`BLOB_IDLE_CONNECTIONS_MAX`].
+pub const BLOB_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// One try of a call to the blob store.
+pub const BLOB_TRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause before the first retry of a call to the blob store; it doubles (azcore: 0.8 s, at most 60 s).
+pub const BLOB_RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(60));
+/// Largest blob that is written in one request; the same bound as Azure's for a single upload (256 MiB in azblob).
+pub const BLOB_BYTES_MAX: usize = 256 << 20;
+/// Most blobs of one page of a list (Azure: 5,000).
+pub const BLOB_LIST_PAGE_MAX: i32 = 5_000;
+
+/// One try to connect to the broker.
+pub const BROKER_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Locks that are renewed at the same time (daprd: 20).
+pub const LOCK_RENEWALS_MAX: usize = 20;
+/// Failed deliveries that pass at once before their rate is held down (uber-go/ratelimit's slack: 10).
+pub const RETRIABLE_ERRORS_SLACK: u32 = 10;
+/// How long the last settlements may take after the app answered, when the program stops (daprd: 400 ms).
+pub const STOP_SETTLE_GRACE: Duration = Duration::from_millis(400);
+/// `--app-max-concurrency` beyond this changes nothing.
+pub const APP_CONCURRENCY_MAX: usize = 1 << 20;
+/// Largest maxActiveMessages that a component may ask for.
+pub const ACTIVE_MESSAGES_MAX: u32 = 100_000;
+
+/// Keys that `PUT /v1.0/metadata/{key}` may add.
+pub const METADATA_KEYS_MAX: usize = 1_000;

@@ -1,0 +1,304 @@
+//! daprd's command line (dapr, `cmd/daprd/options/options.go`): the flags that mean something here, and those that are
+//! accepted because they make no difference here.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::go::text::duration;
+use crate::limits::{BODY_BYTES_DEFAULT, HEADER_BYTES_DEFAULT};
+
+/// Flags of daprd without effect here, and whether they take a value when none is glued on with `=`.
+const WITHOUT_EFFECT: &[(&str, bool)] = &[
+    ("allowed-origins", true),
+    ("control-plane-address", true),
+    ("control-plane-namespace", true),
+    ("control-plane-trust-domain", true),
+    ("dapr-grpc-port", true),
+    ("dapr-internal-grpc-listen-address", true),
+    ("dapr-internal-grpc-port", true),
+    ("disable-builtin-k8s-secret-store", false),
+    ("enable-api-logging", false),
+    ("enable-metrics", false),
+    ("enable-mtls", false),
+    ("enable-profiling", false),
+    ("log-as-json", false),
+    ("log-level", true),
+    ("metrics-listen-address", true),
+    ("metrics-port", true),
+    ("placement-host-address", true),
+    ("profile-port", true),
+    ("scheduler-host-address", true),
+    ("scheduler-job-stream-count", true),
+    ("sentry-address", true),
+];
+
+/// The part of Dapr's sidecar that HTTP applications with Azure Service Bus queues and Blob Storage use.
+///
+/// Flags are daprd's; one dash is as good as two. Flags of daprd that make no difference here are accepted:
+/// --metrics-port, --log-level (use RUST_LOG), --dapr-grpc-port, --placement-host-address and their like.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "dapr-emulator", version, disable_help_subcommand = true)]
+pub struct Options {
+    /// Id of the application; component scopes and {appID} go by it
+    #[arg(long, default_value = "")]
+    pub app_id: String,
+
+    /// Port that the application listens on; without it nothing is delivered
+    #[arg(long, value_parser = clap::value_parser!(u16))]
+    pub app_port: Option<u16>,
+
+    /// Host of the application
+    #[arg(long, default_value = "127.0.0.1")]
+    pub app_channel_address: String,
+
+    /// Protocol of the application: http is the only one here
+    #[arg(long, default_value = "http", value_parser = ["http"])]
+    pub app_protocol: String,
+
+    /// Calls to the application at a time; -1 or 0 means any number
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
+    pub app_max_concurrency: i64,
+
+    /// Port of the HTTP API; 0 picks a free one, which the line on stdout tells
+    #[arg(long, default_value_t = 3500)]
+    pub dapr_http_port: u16,
+
+    /// Addresses of the HTTP API, separated by commas; the first that can be bound is used. Default: loopback
+    #[arg(long, default_value = "")]
+    pub dapr_listen_addresses: String,
+
+    /// Folder with component files; may be given several times or as a list with commas
+    #[arg(long, alias = "components-path", value_delimiter = ',')]
+    pub resources_path: Vec<PathBuf>,
+
+    /// File with a Configuration (tracing.samplingRate is used); may be given several times
+    #[arg(long, value_delimiter = ',')]
+    pub config: Vec<PathBuf>,
+
+    /// Largest request body, as 4Mi, 16M, 500Ki or bytes; 0 or less means any
+    #[arg(long, allow_hyphen_values = true, value_parser = byte_size)]
+    pub max_body_size: Option<i64>,
+
+    /// Largest request body in MB (deprecated in favour of --max-body-size)
+    #[arg(long, allow_hyphen_values = true)]
+    pub dapr_http_max_request_size: Option<i64>,
+
+    /// Largest request header block
+    #[arg(long, allow_hyphen_values = true, value_parser = byte_size)]
+    pub read_buffer_size: Option<i64>,
+
+    /// Largest request header block in KB (deprecated in favour of --read-buffer-size)
+    #[arg(long, allow_hyphen_values = true)]
+    pub dapr_http_read_buffer_size: Option<i64>,
+
+    /// Seconds that calls in flight may take when the program stops; less than 0 means 5
+    #[arg(long, default_value_t = 5, allow_hyphen_values = true)]
+    pub dapr_graceful_shutdown_seconds: i64,
+
+    /// How long the application may take to answer whether it wants a binding
+    #[arg(long, default_value = "3s", value_parser = go_duration)]
+    pub app_binding_options_timeout: Duration,
+
+    /// Probe the application's health and deliver only while it is healthy
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub enable_app_health_check: bool,
+
+    /// Path of the health probe
+    #[arg(long, default_value = "/healthz")]
+    pub app_health_check_path: String,
+
+    /// Seconds between two health probes
+    #[arg(long, default_value_t = 5)]
+    pub app_health_probe_interval: u64,
+
+    /// Milliseconds that a health probe may take
+    #[arg(long, default_value_t = 500)]
+    pub app_health_probe_timeout: u64,
+
+    /// Failed probes after which the application counts as unhealthy
+    #[arg(long, default_value_t = 3)]
+    pub app_health_threshold: u32,
+
+    /// Endpoints of the application that are not asked at the start: config, subscribe
+    #[arg(long, value_delimiter = ',')]
+    pub disable_init_endpoints: Vec<String>,
+
+    /// standalone is the only mode here
+    #[arg(long, default_value = "standalone", value_parser = ["standalone"])]
+    pub mode: String,
+
+    /// Wait until the API of another instance on --dapr-http-port is outbound healthy, then end
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub wait: bool,
+
+    /// End when stdin ends, as at SIGTERM
+    #[arg(long)]
+    pub stop_on_stdin_eof: bool,
+}
+
+impl Options {
+    /// Reads a command line as daprd would. The second value names the flags that were accepted without effect.
+    ///
+    /// # Errors
+    /// What clap says about a flag that is unknown or has a wrong value.
+    pub fn parse_daprd(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<(Self, Vec<String>), clap::Error> {
+        let mut kept: Vec<OsString> = Vec::new();
+        let mut without_effect = Vec::new();
+        let mut arguments = arguments.into_iter();
+        kept.extend(arguments.next());
+        while let Some(argument) = arguments.next() {
+            let Some(flag) = argument.to_str().and_then(long_name) else {
+                kept.push(argument);
+                continue;
+            };
+            let (name, has_value) = flag.split_once('=').map_or((flag, false), |(name, _)| (name, true));
+            match WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
+                Some((known, takes_value)) => {
+                    without_effect.push((*known).to_owned());
+                    if *takes_value && !has_value {
+                        arguments.next();
+                    }
+                }
+                None => kept.push(format!("--{flag}").into()),
+            }
+        }
+        Self::try_parse_from(kept).map(|options| (options, without_effect))
+    }
+
+    /// Addresses to try for the HTTP API, in order.
+    #[must_use]
+    pub fn listen_addresses(&self) -> Vec<SocketAddr> {
+        let addresses: Vec<IpAddr> = self
+            .dapr_listen_addresses
+            .split(',')
+            .map(|address| address.trim().trim_start_matches('[').trim_end_matches(']'))
+            .filter(|address| !address.is_empty())
+            .filter_map(|address| match address {
+                "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                other => other.parse().ok(),
+            })
+            .collect();
+        let addresses = if addresses.is_empty() {
+            vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+        } else {
+            addresses
+        };
+        addresses.into_iter().map(|address| SocketAddr::new(address, self.dapr_http_port)).collect()
+    }
+
+    /// Largest request body in bytes; `None` means any.
+    #[must_use]
+    pub fn body_bytes_max(&self) -> Option<usize> {
+        let megabytes = self.dapr_http_max_request_size.map(|megabytes| megabytes.saturating_mul(1 << 20));
+        let bytes = self.max_body_size.or(megabytes);
+        bytes.map_or(Some(BODY_BYTES_DEFAULT), |bytes| usize::try_from(bytes).ok().filter(|&bytes| bytes > 0))
+    }
+
+    /// Largest block of request headers in bytes.
+    #[must_use]
+    pub fn header_bytes_max(&self) -> usize {
+        let kilobytes = self.dapr_http_read_buffer_size.map(|kilobytes| kilobytes.saturating_mul(1 << 10));
+        let bytes = self.read_buffer_size.or(kilobytes).and_then(|bytes| usize::try_from(bytes).ok());
+        bytes.filter(|&bytes| bytes > 0).unwrap_or(HEADER_BYTES_DEFAULT)
+    }
+
+    /// How long calls in flight may take when the program stops.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.dapr_graceful_shutdown_seconds).unwrap_or(5))
+    }
+}
+
+/// The name of a flag with one dash or two; `-h` and `-V` are clap's.
+fn long_name(argument: &str) -> Option<&str> {
+    let name = argument.strip_prefix('-')?;
+    let name = name.strip_prefix('-').unwrap_or(name);
+    (name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphabetic())).then_some(name)
+}
+
+/// Quantities as Kubernetes writes them.
+fn byte_size(text: &str) -> Result<i64, String> {
+    const UNITS: [(&str, i64); 8] = [
+        ("Ki", 1 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+        ("Ti", 1 << 40),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+    ];
+    let (number, factor) = UNITS
+        .iter()
+        .find_map(|(unit, factor)| text.strip_suffix(unit).map(|number| (number, *factor)))
+        .unwrap_or((text, 1));
+    let number: i64 = number.trim().parse().map_err(|_| "write it as 4Mi, 16M, 500Ki or bytes".to_owned())?;
+    Ok(number.saturating_mul(factor))
+}
+
+fn go_duration(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "write it as 3s, 500ms or 1m30s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<(Options, Vec<String>), clap::Error> {
+        Options::parse_daprd(format!("dapr-emulator {line}").split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn daprds_flags_are_read_with_one_dash_or_two() {
+        let (options, ignored) = parse(
+            "-app-id distributor --app-port=3000 --app-max-concurrency -1 --resources-path a,b \
+             --resources-path c --max-body-size 16Mi --metrics-port 9090 --enable-metrics=false -log-level debug",
+        )
+        .expect("daprd takes these");
+        assert_eq!(options.app_id, "distributor");
+        assert_eq!(options.app_port, Some(3000));
+        assert_eq!(options.resources_path, [PathBuf::from("a"), "b".into(), "c".into()]);
+        assert_eq!(options.body_bytes_max(), Some(16 << 20));
+        assert_eq!(ignored, ["metrics-port", "enable-metrics", "log-level"]);
+    }
+
+    #[test]
+    fn defaults_are_daprds() {
+        let (options, _) = parse("").expect("no flag is required");
+        assert_eq!(options.dapr_http_port, 3500);
+        assert_eq!(options.body_bytes_max(), Some(4 << 20));
+        assert_eq!(options.grace(), Duration::from_secs(5));
+        assert_eq!(options.app_binding_options_timeout, Duration::from_secs(3));
+        assert!(options.listen_addresses()[0].ip().is_loopback());
+    }
+
+    #[test]
+    fn unknown_flags_and_values_are_refused() {
+        for line in ["--no-such-flag", "--mode kubernetes", "--app-protocol grpc", "--app-port x", "stray"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_body_limit_of_zero_is_none() {
+        assert_eq!(parse("--max-body-size 0").expect("valid").0.body_bytes_max(), None);
+        assert_eq!(parse("--max-body-size -1").expect("valid").0.body_bytes_max(), None);
+        assert_eq!(
+            parse("--dapr-http-max-request-size 16").expect("valid").0.body_bytes_max(),
+            Some(16 << 20)
+        );
+    }
+
+    #[test]
+    fn listen_addresses_are_a_list() {
+        let (options, _) = parse("--dapr-listen-addresses [::1],0.0.0.0 --dapr-http-port 0").expect("valid");
+        let addresses: Vec<_> = options.listen_addresses().iter().map(SocketAddr::to_string).collect();
+        assert_eq!(addresses, ["[::1]:0", "0.0.0.0:0"]);
+    }
+}

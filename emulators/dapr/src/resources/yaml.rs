@@ -1,0 +1,175 @@
+//! YAML to [`Component`]s, strictly: an unknown key is a typing error that someone wants to hear of.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_saphyr::Spanned;
+
+use super::{Component, Item, ItemValue, Place, ResourceError, init_timeout};
+
+/// Where daprd cuts a file into documents (`manifest.go`, `splitYamlDoc`).
+const SEPARATOR: &str = "\n---";
+
+/// Any document, to see its kind.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    #[serde(default)]
+    api_version: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ComponentDocument {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    metadata: ObjectMeta,
+    spec: Spec,
+    #[serde(default)]
+    auth: Option<Auth>,
+    #[serde(default)]
+    scopes: Option<Vec<String>>,
+}
+
+/// Kubernetes' object metadata; only what a component file uses is looked at.
+#[derive(Deserialize)]
+struct ObjectMeta {
+    name: Spanned<String>,
+    #[serde(default)]
+    namespace: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Spec {
+    r#type: Spanned<String>,
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    ignore_errors: Option<bool>,
+    #[serde(default)]
+    init_timeout: Option<String>,
+    #[serde(default)]
+    metadata: Option<Vec<Spanned<MetadataItem>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MetadataItem {
+    name: String,
+    #[serde(default)]
+    value: Option<serde_json::Value>,
+    #[serde(default)]
+    secret_key_ref: Option<SecretKeyRef>,
+    #[serde(default)]
+    env_ref: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretKeyRef {
+    name: String,
+    #[serde(default)]
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Auth {
+    #[serde(default)]
+    secret_store: Option<String>,
+}
+
+/// The components of one file.
+pub(super) fn components(file: &Path, text: &str) -> Result<Vec<Component>, ResourceError> {
+    let mut components = Vec::new();
+    for document in documents(text) {
+        let kind: Option<Kind> = parse(file, &document)?;
+        let is_component = kind.is_some_and(|kind| {
+            kind.api_version.as_deref() == Some("dapr.io/v1alpha1")
+                && kind.kind.as_deref() == Some("Component")
+        });
+        if is_component {
+            components.push(component(file, parse(file, &document)?)?);
+        }
+    }
+    Ok(components)
+}
+
+/// Parses a document with the file in its errors.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(file: &Path, document: &str) -> Result<T, ResourceError> {
+    serde_saphyr::from_str(document).map_err(|error| {
+        let line = error.location().map_or(1, |location| location.line());
+        // The first line of the message says what is wrong; the rest repeats the source.
+        let message = error.without_snippet().to_string();
+        ResourceError::Document { place: Place { file: file.to_owned(), line }, message }
+    })
+}
+
+/// Cuts a file at its separators. Each document begins with as many empty lines as stand before it, so that line
+/// numbers are the file's.
+fn documents(text: &str) -> Vec<String> {
+    let mut documents = Vec::new();
+    let mut rest = text;
+    let mut lines_before = 0;
+    loop {
+        let (document, after) = match rest.split_once(SEPARATOR) {
+            // What stands behind the three dashes on their line belongs to neither document.
+            Some((document, after)) => (document, after.split_once('\n').map(|(_, after)| after)),
+            None => (rest, None),
+        };
+        if !document.trim().is_empty() {
+            documents.push("\n".repeat(lines_before) + document);
+        }
+        let Some(after) = after else { return documents };
+        lines_before = text[..text.len() - after.len()].matches('\n').count();
+        rest = after;
+    }
+}
+
+fn component(file: &Path, document: ComponentDocument) -> Result<Component, ResourceError> {
+    let place = |line| Place { file: file.to_owned(), line };
+    let ComponentDocument { metadata, spec, auth, scopes, .. } = document;
+    let name = &metadata.name.value;
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '%']) {
+        let message = format!("invalid name {name:?} for \"Component\": it may not be empty or have / or %");
+        return Err(ResourceError::Document { place: place(metadata.name.referenced.line()), message });
+    }
+    let items = spec.metadata.unwrap_or_default();
+    Ok(Component {
+        name: metadata.name.value,
+        namespace: metadata.namespace,
+        place: place(spec.r#type.referenced.line()),
+        component_type: spec.r#type.value,
+        version: spec.version.unwrap_or_default(),
+        ignore_errors: spec.ignore_errors.unwrap_or(false),
+        init_timeout: init_timeout(spec.init_timeout.as_deref()),
+        metadata: items.into_iter().map(|item| metadata_item(item.value, item.referenced.line())).collect(),
+        secret_store: auth.and_then(|auth| auth.secret_store).unwrap_or_default(),
+        scopes: scopes.unwrap_or_default(),
+    })
+}
+
+fn metadata_item(item: MetadataItem, line: u64) -> Item {
+    let literal = item.value.filter(|value| !value.is_null()).map(|value| match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    });
+    // The order in which daprd looks (`pkg/runtime/processor/secret`): an environment reference only without a
+    // value, a secret before a value.
+    let value = match (item.secret_key_ref, literal, item.env_ref) {
+        (Some(reference), ..) => ItemValue::Secret {
+            key: reference.key.unwrap_or_else(|| reference.name.clone()),
+            name: reference.name,
+        },
+        (None, Some(text), _) => ItemValue::Literal(text),
+        (None, None, Some(variable)) => ItemValue::Environment(variable),
+        (None, None, None) => ItemValue::Missing,
+    };
+    Item { name: item.name, value, line }
+}

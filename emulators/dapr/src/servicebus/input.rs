@@ -1,0 +1,454 @@
+//! Messages of a queue to the application (`subscription.go`; dapr, `pkg/runtime/processor/binding`): one call for each,
+//! completed when it is answered with 2xx and given back at once when not.
+//!
+//! Where daprd asks the broker for one message at a time, the link here has credit for every message that may be held:
+//! `maxActiveMessages` less those that are held. An application cannot tell, a benchmark can.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use amqp::client::{ClientError, Connection, Delivery, Receiver, ReceiverOptions, Settler};
+use amqp::performative::{DeliveryState, Modified};
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::broker::Broker;
+use super::limiter::Limiter;
+use super::lock_renewal::{self, ActiveLocks, lock_token};
+use super::message;
+use super::settings::QueueSettings;
+use crate::app::{AppChannel, causes, json_headers};
+use crate::limits::APP_RESPONSE_LOG_BYTES_MAX;
+use crate::trace::{TRACEPARENT, TRACESTATE, Tracer};
+
+/// Pause before a link that could not be opened is tried again, at first and at most (dapr/kit's retry).
+const CONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// Its growth.
+const CONNECT_PAUSE_FACTOR: f64 = 1.5;
+/// Finished deliveries that are counted at once.
+const DONE_BATCH: usize = 1024;
+
+/// An input binding on one queue.
+#[derive(Debug)]
+pub struct QueueInput {
+    /// Name of the component.
+    pub name: String,
+    /// Path at which the application takes its messages.
+    pub route: PathAndQuery,
+    settings: QueueSettings,
+    broker: Arc<Broker>,
+}
+
+/// Where deliveries go.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The application.
+    pub app: Arc<AppChannel>,
+    /// Makes the span of each delivery.
+    pub tracer: Tracer,
+}
+
+/// An input that reads. Dropping it cuts everything off.
+#[derive(Debug)]
+pub struct RunningInput {
+    stop: CancellationToken,
+    cut: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl QueueInput {
+    /// An input that does not read yet.
+    #[must_use]
+    pub fn new(name: &str, route: PathAndQuery, settings: QueueSettings, broker: Arc<Broker>) -> Self {
+        Self { name: name.to_owned(), route, settings, broker }
+    }
+
+    /// Begins to read.
+    #[must_use]
+    pub fn start(self: &Arc<Self>, target: Target) -> RunningInput {
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let run = run(Arc::clone(self), target, stop.clone(), cut.clone());
+        RunningInput { stop, cut, task: AbortOnDropHandle::new(tokio::spawn(run)) }
+    }
+
+    async fn connect(&self) -> Result<(Connection, Receiver), String> {
+        let connect = async {
+            let connection = self.broker.connection(&self.settings.queue).await?;
+            let receiver = connection.receiver(&self.settings.queue, ReceiverOptions::default()).await?;
+            receiver.add_credit(self.settings.max_active).await?;
+            Ok((connection, receiver))
+        };
+        match tokio::time::timeout(self.settings.timeout, connect).await {
+            Ok(connected) => connected.map_err(|error: ClientError| causes(&error)),
+            Err(_) => Err("context deadline exceeded".to_owned()),
+        }
+    }
+}
+
+impl RunningInput {
+    /// Takes no new message, lets calls under way finish and settles them; after `grace` they are cut off and their
+    /// messages given back.
+    pub async fn stop(mut self, grace: Duration) {
+        self.stop.cancel();
+        if tokio::time::timeout(grace, &mut self.task).await.is_err() {
+            self.cut.cancel();
+            let _ = tokio::time::timeout(crate::limits::STOP_SETTLE_GRACE, &mut self.task).await;
+        }
+    }
+}
+
+/// Reads until it is stopped, over as many connections as that takes.
+async fn run(input: Arc<QueueInput>, target: Target, stop: CancellationToken, cut: CancellationToken) {
+    let queue = &input.settings.queue;
+    let (recovery_min, recovery_max) = input.settings.recovery;
+    let (mut connect_pause, mut recovery_pause) = (CONNECT_PAUSE.0, recovery_min);
+    while !stop.is_cancelled() {
+        let connected = tokio::select! {
+            connected = input.connect() => connected,
+            () = stop.cancelled() => return,
+        };
+        let pause = match connected {
+            Err(error) => {
+                let pause = connect_pause;
+                connect_pause = pause.mul_f64(CONNECT_PAUSE_FACTOR).min(CONNECT_PAUSE.1);
+                let retry_ms = pause.as_millis();
+                tracing::warn!(
+                    queue,
+                    error,
+                    retry_ms,
+                    "Failed to connect to Azure Service Bus queue; will retry"
+                );
+                pause
+            }
+            Ok((connection, receiver)) => {
+                tracing::debug!(queue, binding = input.name, "reading");
+                connect_pause = CONNECT_PAUSE.0;
+                let round = Round::new(&input, &target, &stop, &cut, &receiver);
+                let (received_any, error) = Arc::new(round).read(connection, receiver).await;
+                let Some(error) = error else { return };
+                if received_any {
+                    recovery_pause = recovery_min;
+                }
+                let (pause, retry_ms) = (recovery_pause, recovery_pause.as_millis());
+                recovery_pause = pause.saturating_mul(2).min(recovery_max);
+                tracing::warn!(
+                    queue,
+                    error,
+                    retry_ms,
+                    "Subscription lost connection, attempting to reconnect"
+                );
+                pause
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// One link's life: what every message that came on it shares.
+struct Round {
+    input: Arc<QueueInput>,
+    target: Target,
+    /// No new calls.
+    stop: CancellationToken,
+    /// Calls under way end now.
+    cut: CancellationToken,
+    settler: Settler,
+    active: ActiveLocks,
+    handlers: Option<Semaphore>,
+    limiter: Limiter,
+}
+
+impl Round {
+    fn new(
+        input: &Arc<QueueInput>,
+        target: &Target,
+        stop: &CancellationToken,
+        cut: &CancellationToken,
+        receiver: &Receiver,
+    ) -> Self {
+        Self {
+            input: Arc::clone(input),
+            target: target.clone(),
+            stop: stop.clone(),
+            // When the link breaks, its calls are cut off without ending the input.
+            cut: cut.child_token(),
+            settler: receiver.settler(),
+            active: Arc::new(Mutex::new(HashMap::new())),
+            handlers: input.settings.max_handlers.map(Semaphore::new),
+            limiter: Limiter::new(input.settings.max_errors_per_second),
+        }
+    }
+
+    /// Reads until the link breaks, with the reason, or until it was stopped and all is settled, without one. Also
+    /// tells whether any message came.
+    async fn read(self: Arc<Self>, connection: Connection, mut receiver: Receiver) -> (bool, Option<String>) {
+        let settings = &self.input.settings;
+        let _renewal = settings.lock_renewal.map(|interval| {
+            let active = Arc::clone(&self.active);
+            let queue = settings.queue.clone();
+            let renew = lock_renewal::run(connection, queue, active, interval, settings.timeout);
+            AbortOnDropHandle::new(tokio::spawn(renew))
+        });
+        let (done, mut finished) = mpsc::unbounded_channel();
+        let (mut held, mut received_any, mut drained) = (0_usize, false, false);
+        let mut batch = Vec::new();
+        let drain = async {
+            self.stop.cancelled().await;
+            let _ = tokio::time::timeout(settings.timeout, self.settler.drain()).await;
+        };
+        tokio::pin!(drain);
+        loop {
+            if drained && held == 0 {
+                let _ = tokio::time::timeout(settings.timeout, receiver.detach()).await;
+                return (received_any, None);
+            }
+            tokio::select! {
+                delivery = receiver.receive() => match delivery {
+                    Some(Ok(delivery)) => {
+                        (held, received_any) = (held + 1, true);
+                        let (round, done) = (Arc::clone(&self), done.clone());
+                        tokio::spawn(async move {
+                            round.handle(delivery).await;
+                            let _ = done.send(());
+                        });
+                    }
+                    ended => {
+                        self.cut.cancel();
+                        let error = ended.and_then(Result::err).map(|error| causes(&error));
+                        return (received_any, Some(error.unwrap_or_else(|| "the link ended".to_owned())));
+                    }
+                },
+                count = finished.recv_many(&mut batch, DONE_BATCH) => {
+                    batch.clear();
+                    held = held.saturating_sub(count);
+                    if !self.stop.is_cancelled() {
+                        let credit = u32::try_from(count).unwrap_or(u32::MAX);
+                        // A lost connection shows in `receive`.
+                        let _ = self.settler.add_credit(credit).await;
+                    }
+                }
+                () = &mut drain, if !drained => drained = true,
+            }
+        }
+    }
+
+    /// Everything that happens to one message; when it returns, the place it took is free.
+    async fn handle(&self, delivery: Delivery) {
+        if let Some(token) = lock_token(&delivery.tag) {
+            self.locks().insert(delivery.id, token);
+        }
+        let outcome = {
+            // Held until the message is settled; the semaphore is never closed.
+            let _slot = match &self.handlers {
+                Some(handlers) => handlers.acquire().await.ok(),
+                None => None,
+            };
+            let outcome = self.deliver(&delivery.message).await;
+            self.settle(&delivery, outcome.is_ok()).await;
+            outcome
+        };
+        self.locks().remove(&delivery.id);
+        if let Err(error) = outcome {
+            tracing::warn!(
+                binding = self.input.name,
+                error,
+                "a message was not processed and goes back to its queue"
+            );
+            tokio::select! {
+                () = self.limiter.take() => {}
+                () = self.stop.cancelled() => {}
+                () = self.cut.cancelled() => {}
+            }
+        }
+    }
+
+    fn locks(&self) -> std::sync::MutexGuard<'_, HashMap<u32, [u8; 16]>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls the application with the message.
+    async fn deliver(&self, message: &Bytes) -> Result<(), String> {
+        if self.stop.is_cancelled() {
+            return Err("input binding is closed".to_owned());
+        }
+        let received =
+            message::decode(message).map_err(|error| format!("error reading the message: {error}"))?;
+        let headers = headers(&received.metadata, self.target.tracer)?;
+        let route = self.input.route.clone();
+        let call = self.target.app.call(Method::POST, route, headers, received.body);
+        let response = tokio::select! {
+            response = call => response.map_err(|error| format!("error invoking app: {error}"))?,
+            () = self.cut.cancelled() => return Err("error invoking app: context canceled".to_owned()),
+        };
+        if response.status.is_success() {
+            return Ok(());
+        }
+        Err(not_success(response.status, &response.body))
+    }
+
+    /// Completes or gives back; what fails here only shows in the log, and the message comes again when its lock ends.
+    async fn settle(&self, delivery: &Delivery, success: bool) {
+        let state = if success {
+            DeliveryState::Accepted
+        } else {
+            let undeliverable_here = Some(false);
+            DeliveryState::Modified(Modified {
+                delivery_failed: Some(false),
+                undeliverable_here,
+                message_annotations: None,
+            })
+        };
+        let what = if success { "complete" } else { "abandon" };
+        let settled = self.settler.settle(delivery.id, state);
+        let error = match tokio::time::timeout(self.input.settings.timeout, settled).await {
+            Ok(Ok(DeliveryState::Rejected(rejected))) => rejected.error.map_or_else(
+                || "rejected".to_owned(),
+                |error| format!("{}: {}", error.condition.as_str(), error.description.unwrap_or_default()),
+            ),
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => causes(&error),
+            Err(_) => "context deadline exceeded".to_owned(),
+        };
+        tracing::warn!(binding = self.input.name, error, "Failed to {what} message");
+    }
+}
+
+fn not_success(status: StatusCode, body: &Bytes) -> String {
+    let shown = body.get(..APP_RESPONSE_LOG_BYTES_MAX).unwrap_or(body);
+    let code = status.as_u16();
+    let body = String::from_utf8_lossy(shown);
+    format!("fails to send binding event to http app channel, status code: {code} body: {body}")
+}
+
+/// The message's metadata as headers of the call (dapr, `InternalMetadataToHTTPHeader`), and its span.
+fn headers(metadata: &[(String, String)], tracer: Tracer) -> Result<HeaderMap, String> {
+    let mut headers = json_headers();
+    let (mut parent, mut state) = (None, None);
+    let nominated: Vec<String> = metadata
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("connection"))
+        .flat_map(|(_, value)| value.split(',').map(|token| token.trim().to_ascii_lowercase()))
+        .collect();
+    for (name, value) in metadata {
+        let name = name.to_ascii_lowercase();
+        match name.as_str() {
+            TRACEPARENT => parent = Some(value.as_str()),
+            TRACESTATE => state = Some(value.as_str()),
+            name if is_dropped(name) || nominated.iter().any(|nominated| nominated == name) => {}
+            _ => {
+                let name = if name.starts_with("grpc-") { format!("dapr-{name}") } else { name };
+                let header = HeaderName::from_bytes(name.as_bytes());
+                let header =
+                    header.map_err(|_| format!("error invoking app: invalid header field name {name:?}"))?;
+                let value = HeaderValue::from_bytes(value.as_bytes());
+                let value = value.map_err(|_| {
+                    format!("error invoking app: net/http: invalid header field value for {name:?}")
+                })?;
+                headers.append(header, value);
+            }
+        }
+    }
+    // With tracing on, a span that cannot be read begins a new trace; with tracing off it passes as it is.
+    let span = tracer.child_of(parent).map(|span| span.traceparent());
+    let span = span.as_deref().or(parent);
+    for (name, value) in [(TRACEPARENT, span), (TRACESTATE, state)] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(headers)
+}
+
+/// Names that are not passed on: those that HTTP needs for itself, and those that daprd keeps.
+fn is_dropped(name: &str) -> bool {
+    name.ends_with("-bin")
+        || matches!(
+            name,
+            "connection"
+                | "content-length"
+                | "content-type"
+                | "destination-app-id"
+                | "http2-settings"
+                | "keep-alive"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn made(pairs: &[(&str, &str)], sampling_rate: f64) -> HeaderMap {
+        let metadata: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        headers(&metadata, Tracer::new(sampling_rate)).expect("headers")
+    }
+
+    #[test]
+    fn metadata_becomes_headers() {
+        let headers = made(
+            &[("id", ""), ("correlationID", "c"), ("label", "l"), ("X%3A", "a+b"), ("grpc-x", "1")],
+            0.0,
+        );
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["id"], "");
+        assert_eq!(headers["correlationid"], "c");
+        assert_eq!(headers["x%3a"], "a+b");
+        assert_eq!(headers["dapr-grpc-x"], "1");
+        assert!(!headers.contains_key("traceparent"));
+    }
+
+    #[test]
+    fn what_http_needs_for_itself_is_dropped() {
+        let headers = made(
+            &[
+                ("Content-Type", "text/plain"),
+                ("content-length", "3"),
+                ("Transfer-Encoding", "chunked"),
+                ("Connection", "close, mine"),
+                ("mine", "x"),
+                ("grpc-trace-bin", "x"),
+                ("kept", "y"),
+            ],
+            0.0,
+        );
+        let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["content-type", "kept"]);
+        assert_eq!(headers["content-type"], "application/json");
+    }
+
+    #[test]
+    fn the_trace_goes_on() {
+        let headers = made(&[("traceparent", PARENT), ("tracestate", "a=b")], 1e-4);
+        let child = headers["traceparent"].to_str().expect("text");
+        assert!(child.starts_with(&PARENT[..36]) && child != PARENT, "{child}");
+        assert_eq!(headers["tracestate"], "a=b");
+        assert!(made(&[], 1e-4).contains_key("traceparent"), "a new trace");
+        assert_eq!(made(&[("traceparent", PARENT)], 0.0)["traceparent"], PARENT);
+        assert_eq!(made(&[("traceparent", "odd")], 0.0)["traceparent"], "odd");
+    }
+
+    #[test]
+    fn a_value_that_no_header_can_hold_is_an_error() {
+        let metadata = [("label".to_owned(), "a\nb".to_owned())];
+        assert!(
+            headers(&metadata, Tracer::new(0.0)).expect_err("refused").contains("invalid header field value")
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Measures this part alone.
+
+fn main() {}

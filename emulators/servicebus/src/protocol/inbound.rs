@@ -1,0 +1,173 @@
+//! Messages from clients: frames put together, batches taken apart, stored, and their acceptance said.
+//!
+//! It must not answer requests: those are handed out whole.
+
+use amqp::performative::{DeliveryState, Error, Rejected, Transfer};
+use bytes::Bytes;
+
+use super::context::Context;
+use super::error::{Fatal, condition};
+use super::link::{Node, Partial, Responder};
+use super::session::{Session, append};
+use crate::broker::queue::Queue;
+use crate::message::{self, BATCH_FORMAT};
+
+/// A message to a node that answers.
+#[derive(Debug)]
+pub struct Request {
+    /// The node.
+    pub responder: Responder,
+    /// The message.
+    pub message: Bytes,
+}
+
+/// A message whose frames are all there.
+struct Delivery {
+    id: u32,
+    format: u32,
+    settled: bool,
+    /// None when it was too large to be kept.
+    payload: Option<Bytes>,
+}
+
+impl Session {
+    /// Works off a transfer. Returns a request, if the message is one.
+    ///
+    /// # Errors
+    /// When the peer breaks the rules of transfers.
+    pub fn on_transfer(
+        &mut self,
+        context: &mut Context,
+        transfer: &Transfer,
+        payload: Bytes,
+    ) -> Result<Option<Request>, Fatal> {
+        self.count_incoming(context);
+        let handle = transfer.handle;
+        let max_bytes = context.max_message_bytes;
+        let Some(link) = self.incoming(handle)? else { return Ok(None) };
+        if link.partial.is_none() && link.credit == 0 {
+            let error =
+                Error::new(condition::TRANSFER_LIMIT_EXCEEDED, "The link has no credit for this message.");
+            self.end_link(context, handle, error);
+            return Ok(None);
+        }
+        let joined = join(&mut link.partial, transfer, payload, max_bytes)?;
+        if matches!(joined, Joined::MoreFollow) {
+            return Ok(None);
+        }
+        link.credit -= link.credit.min(1);
+        link.delivery_count = link.delivery_count.wrapping_add(1);
+        let Joined::Whole(delivery) = joined else {
+            self.replenish(context, handle, false);
+            return Ok(None);
+        };
+        let node = link.node.clone();
+        let refused = if matches!(transfer.state, Some(DeliveryState::Transactional(_))) {
+            Some(Error::new(condition::NOT_IMPLEMENTED, "Transactions are not implemented."))
+        } else {
+            None
+        };
+        let (mut request, mut result) = (None, refused.map_or(Ok(()), Err));
+        if result.is_ok() {
+            match (node, delivery.payload) {
+                (_, None) => result = Err(too_large(max_bytes)),
+                (Node::Queue(queue), Some(payload)) => {
+                    result = store(context, &queue, &payload, delivery.format);
+                }
+                (Node::Responder(responder), Some(message)) => request = Some(Request { responder, message }),
+            }
+        }
+        if !delivery.settled {
+            let state = match result {
+                Ok(()) => DeliveryState::Accepted,
+                Err(error) => DeliveryState::Rejected(Rejected { error: Some(error) }),
+            };
+            self.say_received(context, delivery.id, state);
+        }
+        self.replenish(context, handle, false);
+        Ok(request)
+    }
+}
+
+/// What a frame makes of a delivery.
+enum Joined {
+    MoreFollow,
+    /// Its sender gave it up.
+    Aborted,
+    Whole(Delivery),
+}
+
+/// Takes in one frame.
+fn join(
+    partial: &mut Option<Partial>,
+    transfer: &Transfer,
+    payload: Bytes,
+    max_bytes: usize,
+) -> Result<Joined, Fatal> {
+    let Some(mut begun) = partial.take() else {
+        let Some(id) = transfer.delivery_id else {
+            return Err(Fatal::new(
+                condition::NOT_ALLOWED,
+                "the first transfer of a delivery has no delivery-id",
+            ));
+        };
+        if transfer.aborted {
+            return Ok(Joined::Aborted);
+        }
+        let (format, settled) = (transfer.message_format.unwrap_or(0), transfer.settled.unwrap_or(false));
+        if transfer.more {
+            let mut kept = Some(bytes::BytesMut::new());
+            append(&mut kept, &payload, max_bytes);
+            *partial = Some(Partial { delivery_id: id, format, settled, payload: kept });
+            return Ok(Joined::MoreFollow);
+        }
+        let payload = Some(payload).filter(|payload| payload.len() <= max_bytes);
+        return Ok(Joined::Whole(Delivery { id, format, settled, payload }));
+    };
+    if transfer.delivery_id.is_some_and(|id| id != begun.delivery_id) {
+        let words = format!(
+            "delivery {} began before the last frame of delivery {}",
+            transfer.delivery_id.unwrap_or_default(),
+            begun.delivery_id
+        );
+        return Err(Fatal::new(condition::NOT_ALLOWED, words));
+    }
+    if transfer.aborted {
+        return Ok(Joined::Aborted);
+    }
+    begun.settled |= transfer.settled.unwrap_or(false);
+    append(&mut begun.payload, &payload, max_bytes);
+    if transfer.more {
+        *partial = Some(begun);
+        return Ok(Joined::MoreFollow);
+    }
+    let payload = begun.payload.map(bytes::BytesMut::freeze);
+    Ok(Joined::Whole(Delivery {
+        id: begun.delivery_id,
+        format: begun.format,
+        settled: begun.settled,
+        payload,
+    }))
+}
+
+fn too_large(max_bytes: usize) -> Error {
+    let words = format!("The message is larger than the {max_bytes} bytes that a message may have here.");
+    Error::new(condition::MESSAGE_SIZE_EXCEEDED, words)
+}
+
+/// Puts a message, or all of a batch or none, into a queue.
+fn store(context: &mut Context, queue: &Queue, payload: &Bytes, format: u32) -> Result<(), Error> {
+    let invalid = |error: amqp::DecodeError| {
+        Error::new(condition::DECODE_ERROR, format!("The message cannot be read: {error}."))
+    };
+    if format != BATCH_FORMAT {
+        let incoming = message::parse(payload, &mut context.scratch).map_err(invalid)?;
+        queue.send_one(context.now_us, incoming);
+        return Ok(());
+    }
+    let messages = message::unpack_batch(payload).map_err(invalid)?;
+    let parsed: Result<Vec<_>, _> =
+        messages.iter().map(|message| message::parse(message, &mut context.scratch)).collect();
+    queue.send(context.now_us, parsed.map_err(invalid)?);
+    Ok(())
+}

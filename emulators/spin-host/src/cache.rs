@@ -1,0 +1,181 @@
+//! Compiled components on disk, so that only the first start of an application compiles it.
+//!
+//! An entry is two files: the compiled code, and the SHA-256 of it. An entry is named after the module's SHA-256 and
+//! everything in the engine that the code depends on. It must not trust what it reads: a file of another user, one that others
+//! may write, or one with another digest is compiled anew and replaced.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Changes when entries of an older build of this host may not be used though module and engine are the same.
+const FORMAT: &str = "spin-host-1";
+
+/// A directory of compiled components.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    directory: PathBuf,
+}
+
+impl Cache {
+    /// Uses this directory; it is made, for the user alone, when the first entry is written.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// The user's own cache directory: `$XDG_CACHE_HOME/spin-host`, else `~/.cache/spin-host`; none without a home.
+    pub fn default_directory(environment: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        let absolute = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        absolute("XDG_CACHE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            .map(|cache| cache.join("spin-host"))
+    }
+
+    /// The compiled form of a module, if there is a sound one.
+    pub fn get(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
+        let entry = self.entry(engine, wasm);
+        match self.read(engine, &entry) {
+            Ok(component) => Some(component),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let path = entry.code.display().to_string();
+                tracing::warn!(
+                    path,
+                    error = error.to_string(),
+                    "compiled code is not used and will be replaced"
+                );
+                None
+            }
+        }
+    }
+
+    /// Writes the compiled form of a module. That it could not be written is logged and no more: it is needed for speed only.
+    pub fn put(&self, engine: &Engine, wasm: &[u8], code: &[u8]) {
+        let entry = self.entry(engine, wasm);
+        if let Err(error) = self.write(&entry, code) {
+            let path = entry.code.display().to_string();
+            tracing::warn!(
+                path,
+                error = error.to_string(),
+                "compiled code is not kept; the next start compiles again"
+            );
+        }
+    }
+
+    fn entry(&self, engine: &Engine, wasm: &[u8]) -> Entry {
+        let mut key = DigestHasher(Sha256::new());
+        FORMAT.hash(&mut key);
+        engine.precompile_compatibility_hash().hash(&mut key);
+        let name = format!(
+            "{}-{}",
+            hex(&Sha256::digest(wasm)),
+            hex(&key.0.finalize()).get(..16).unwrap_or_default()
+        );
+        Entry {
+            code: self.directory.join(format!("{name}.cwasm")),
+            digest: self.directory.join(format!("{name}.sha256")),
+        }
+    }
+
+    fn read(&self, engine: &Engine, entry: &Entry) -> io::Result<Component> {
+        let mut expected = String::new();
+        own(&entry.digest)?.take(65).read_to_string(&mut expected)?;
+        if hex(&digest(own(&entry.code)?)?) != expected {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest is another one"));
+        }
+        deserialize(engine, &entry.code)
+    }
+
+    fn write(&self, entry: &Entry, code: &[u8]) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        // The digest goes last: an entry without one is no entry.
+        self.replace(&entry.code, code)?;
+        self.replace(&entry.digest, hex(&Sha256::digest(code)).as_bytes())
+    }
+
+    /// Writes a file under a name of its own, then gives it its real name, so that nobody ever sees half of it.
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let draft = path.with_added_extension(format!("{}.new", std::process::id()));
+        // One that a killed process of the same id left.
+        let _ = fs::remove_file(&draft);
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)
+            .and_then(|mut file| file.write_all(content))
+            .and_then(|()| fs::rename(&draft, path));
+        if written.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        written
+    }
+}
+
+struct Entry {
+    code: PathBuf,
+    digest: PathBuf,
+}
+
+/// Opens a file that belongs to this user and that no other may write.
+fn own(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "other users may write it"));
+    }
+    Ok(file)
+}
+
+/// SHA-256 of a file, read in pieces.
+fn digest(mut file: File) -> io::Result<Vec<u8>> {
+    let mut digest = Sha256::new();
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(digest.finalize().to_vec()),
+            length => digest.update(piece.get(..length).unwrap_or_default()),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "wasmtime cannot check that compiled code is what a compiler made")]
+fn deserialize(engine: &Engine, path: &Path) -> io::Result<Component> {
+    // SAFETY: the file was written by this program as this user (`replace`), nobody else could have changed it (`own`),
+    // and its content is what was written (the digest). Files are replaced by renaming, never changed in place, so the
+    // mapping stays what it is.
+    unsafe { Component::deserialize_file(engine, path) }
+        .map_err(|error| io::Error::other(format!("{error:#}")))
+}
+
+/// Collects what is hashed into a digest that two programs agree on.
+struct DigestHasher(Sha256);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        // Nobody asks: the whole digest is taken.
+        0
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}

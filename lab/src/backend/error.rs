@@ -1,0 +1,215 @@
+//! Why a lab could not be had, and what to do about it. Every variant has an exit code and, where there is one, a
+//! command that helps; both are decided here so that no command words them twice.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+use crate::paths::NoWorkspace;
+use crate::spec::SpecError;
+
+/// At which point of its life a resource failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// It could not be started, or ended before it was ready.
+    Start,
+    /// It runs but did not become ready in time.
+    Ready,
+    /// It was ready and ended later.
+    Later,
+}
+
+/// The failure of one resource, with everything that a person needs to see why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The resource's name.
+    pub resource: String,
+    /// At which point it failed.
+    pub stage: Stage,
+    /// What happened, in words: `ended with exit status 2`.
+    pub what: String,
+    /// The probe that was waited for, if one was.
+    pub probe: Option<String>,
+    /// What the probe saw last.
+    pub last_status: Option<String>,
+    /// Milliseconds since the resource was started.
+    pub elapsed_ms: u64,
+    /// The last lines of its log.
+    pub log_tail: Vec<String>,
+    /// Where its log is.
+    pub log: PathBuf,
+    /// What to do, where that is known.
+    pub hint: Option<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.elapsed_ms as f64 / 1000.0;
+        write!(formatter, "{} {} ({seconds:.2} s after its start", self.resource, self.what)?;
+        if let Some(probe) = &self.probe {
+            write!(formatter, "; waited for {probe}")?;
+        }
+        if let Some(status) = &self.last_status {
+            write!(formatter, "; last seen: {status}")?;
+        }
+        write!(formatter, "); log: {}", self.log.display())?;
+        for line in &self.log_tail {
+            write!(formatter, "\n  {}│ {line}", self.resource)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a lab could not be started, reached or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The settings describe no lab.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// There is no workspace here.
+    #[error(transparent)]
+    NoWorkspace(#[from] NoWorkspace),
+    /// No lab of this name is running.
+    #[error("no lab named '{name}' is running")]
+    NotRunning {
+        /// The lab's name.
+        name: String,
+    },
+    /// A lab of this name is running, and the caller wanted one of its own.
+    #[error("a lab named '{name}' is already running")]
+    AlreadyRunning {
+        /// The lab's name.
+        name: String,
+    },
+    /// A lab of this name is running with other settings.
+    #[error("lab '{name}' is running with other settings: {differences}")]
+    OtherSettings {
+        /// The lab's name.
+        name: String,
+        /// `topology sidecar instead of shared, …`
+        differences: String,
+    },
+    /// A file of the lab could not be read or written.
+    #[error("failed to {operation} {}", path.display())]
+    File {
+        /// The verb: `write`, `lock`, …
+        operation: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The supervisor could not be started.
+    #[error("failed to start the supervisor of lab '{name}' ({})", program.display())]
+    Supervisor {
+        /// The lab's name.
+        name: String,
+        /// The program that should have been it.
+        program: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The supervisor ended before it answered.
+    #[error("the supervisor of lab '{name}' ended before it answered; log: {}{}", log.display(), tail(log_tail))]
+    SupervisorEnded {
+        /// The lab's name.
+        name: String,
+        /// Its log.
+        log: PathBuf,
+        /// The log's last lines.
+        log_tail: Vec<String>,
+    },
+    /// The supervisor answers no more, or something that nobody understands.
+    #[error("failed to {operation} lab '{name}' through its supervisor")]
+    Control {
+        /// The verb that was asked for.
+        operation: &'static str,
+        /// The lab's name.
+        name: String,
+        /// What went wrong on the control socket.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A resource failed.
+    #[error("{0}")]
+    Failed(Box<Failure>),
+    /// The lab was not ready in time, and no single resource is to blame.
+    #[error("lab '{name}' was not ready after {seconds} s; not ready: {waiting}")]
+    NotReady {
+        /// The lab's name.
+        name: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// The resources that were not ready.
+        waiting: String,
+    },
+    /// The verb makes no sense for this lab.
+    #[error("{0}")]
+    Refused(String),
+    /// No slot for a test's lab became free.
+    #[error(
+        "no lab of another test ended within {seconds} s; at most {slots} are alive at a time on this machine"
+    )]
+    NoSlot {
+        /// How long it was waited for.
+        seconds: u64,
+        /// How many labs may be alive.
+        slots: usize,
+    },
+    /// The lab was stopped while it was being waited for.
+    #[error("lab '{name}' was stopped")]
+    Stopped {
+        /// The lab's name.
+        name: String,
+    },
+}
+
+fn tail(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  supervisor│ {line}")).collect()
+}
+
+impl LabError {
+    /// The exit code with which a command ends that met this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Spec(_) | Self::NoWorkspace(_) | Self::OtherSettings { .. } | Self::Refused(_) => {
+                Exit::Usage
+            }
+            Self::Failed(failure) => match failure.stage {
+                Stage::Start => Exit::StartFailed,
+                Stage::Ready => Exit::NotReady,
+                Stage::Later => Exit::ResourceFailed,
+            },
+            Self::NotReady { .. } | Self::NoSlot { .. } => Exit::NotReady,
+            Self::NotRunning { .. } | Self::Control { .. } => Exit::Unavailable,
+            Self::Stopped { .. } => Exit::Interrupted,
+            Self::AlreadyRunning { .. }
+            | Self::File { .. }
+            | Self::Supervisor { .. }
+            | Self::SupervisorEnded { .. } => Exit::StartFailed,
+        }
+    }
+
+    /// What to do about it: a command to paste, or a sentence.
+    pub fn hint(&self) -> Option<String> {
+        let named = |command: &str, name: &str| match name {
+            "main" => format!("cargo lab {command}"),
+            _ => format!("cargo lab {command} --lab {name}"),
+        };
+        match self {
+            Self::NotRunning { name } => Some(named("up --detach", name)),
+            Self::AlreadyRunning { name } | Self::Control { name, .. } => Some(named("down", name)),
+            Self::OtherSettings { name, .. } => {
+                Some(format!("{}, then up again; or another name with --lab", named("down", name)))
+            }
+            Self::NoWorkspace(_) => Some("run it within the checkout, or set LAB_ROOT".to_owned()),
+            Self::Failed(failure) => failure.hint.clone(),
+            Self::NotReady { name, .. } => Some(named("status", name)),
+            _ => None,
+        }
+    }
+}

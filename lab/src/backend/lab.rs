@@ -1,0 +1,389 @@
+//! The handle to a running lab: every verb goes to its supervisor over the control socket.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::control::{self, Connection, Progress, Reply, Request};
+use super::launch;
+use super::local::leftovers::{self, Members};
+use super::slots::{self, Slot};
+use super::{AfterKill, Endpoints, LabError, LabState, Part, ReplicaStatus, Target, Usage};
+use crate::limits;
+use crate::logs::{self, LogLine};
+use crate::paths::{LabFiles, Workspace};
+use crate::process::Lifeline;
+use crate::spec::{LabSpec, Role};
+
+/// How long a lab lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until somebody stops it.
+    Detached,
+    /// Until this process ends, however it does, or until the last clone of the [`Lab`] is dropped.
+    WithThisProcess,
+}
+
+/// How a lab is started.
+#[derive(Debug, Clone)]
+pub struct StartOptions {
+    /// The workspace whose artefacts are run.
+    pub workspace: Workspace,
+    /// The program `lab`, which becomes the supervisor.
+    pub program: PathBuf,
+    /// How long the lab lives.
+    pub lifetime: Lifetime,
+    /// Whether it waits until few enough labs of tests are alive.
+    pub one_of_a_few: bool,
+}
+
+impl StartOptions {
+    /// The running program as supervisor if it is `lab`, else the built one.
+    ///
+    /// # Errors
+    /// Fails outside of a workspace.
+    pub fn new(lifetime: Lifetime) -> Result<Self, LabError> {
+        let workspace = Workspace::find()?;
+        let built = workspace.artefact("lab");
+        let program = std::env::current_exe()
+            .ok()
+            .filter(|program| program.file_name().is_some_and(|name| name == "lab"))
+            .unwrap_or(built);
+        Ok(Self { workspace, program, lifetime, one_of_a_few: lifetime == Lifetime::WithThisProcess })
+    }
+}
+
+/// A running lab.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: LabState,
+    files: LabFiles,
+    _lifeline: Option<Lifeline>,
+    _slot: Option<Slot>,
+}
+
+impl Lab {
+    /// Starts a lab of what `lab build` has built, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Says which part failed, with the end of its log; a lab of that name that is running is left alone.
+    pub async fn start(spec: &LabSpec, lifetime: Lifetime) -> Result<Self, LabError> {
+        Self::start_with(spec, StartOptions::new(lifetime)?, |_| ()).await
+    }
+
+    /// [`Lab::start`] with all options; `progress` is told of each part that is ready.
+    ///
+    /// # Errors
+    /// As [`Lab::start`].
+    pub async fn start_with(
+        spec: &LabSpec,
+        options: StartOptions,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Self, LabError> {
+        spec.validate()?;
+        let files = options.workspace.lab(&spec.name);
+        if control::ask(files.socket(), &Request::Spec).await.is_ok() {
+            return Err(LabError::AlreadyRunning { name: spec.name.clone() });
+        }
+        let slot = match options.one_of_a_few {
+            true => Some(slots::take().await?),
+            false => None,
+        };
+        let lifeline = launch::start(spec, &files, &options).await?;
+        let control = |source| LabError::Control { operation: "start", name: spec.name.clone(), source };
+        let mut connection = Connection::open(files.socket()).await.map_err(control)?;
+        connection.send(&Request::Watch).await.map_err(control)?;
+        loop {
+            match connection.receive().await.map_err(control)? {
+                Some(Reply::Progress { progress: step }) => progress(step),
+                Some(Reply::Ready) => break,
+                Some(reply) => return Err(refusal(&spec.name, reply)),
+                None => return Err(launch::ended(&spec.name, &files)),
+            }
+        }
+        let state = state_of(&spec.name, &files).await?;
+        Ok(Self { shared: Arc::new(Shared { state, files, _lifeline: lifeline, _slot: slot }) })
+    }
+
+    /// A lab that is running; waits until it is ready.
+    ///
+    /// # Errors
+    /// Fails where none of that name is running in this workspace.
+    pub async fn attach(name: &str) -> Result<Self, LabError> {
+        Self::attach_in(&Workspace::find()?, name).await
+    }
+
+    /// A lab that is running in a certain workspace.
+    ///
+    /// # Errors
+    /// As [`Lab::attach`].
+    pub async fn attach_in(workspace: &Workspace, name: &str) -> Result<Self, LabError> {
+        LabSpec { name: name.to_owned(), ..LabSpec::default() }.validate()?;
+        let files = workspace.lab(name);
+        let state = state_of(name, &files).await?;
+        Ok(Self { shared: Arc::new(Shared { state, files, _lifeline: None, _slot: None }) })
+    }
+
+    /// The settings that it was started from.
+    pub fn spec(&self) -> &LabSpec {
+        &self.shared.state.spec
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.spec().name
+    }
+
+    /// Where its parts answer. They keep their addresses as long as the lab lives, through restarts.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.shared.state.endpoints
+    }
+
+    /// Its folder: logs and generated files.
+    pub fn folder(&self) -> &Path {
+        self.shared.files.folder()
+    }
+
+    /// Every part.
+    ///
+    /// # Errors
+    /// Fails where the lab has ended.
+    pub async fn status(&self) -> Result<Vec<ReplicaStatus>, LabError> {
+        match self.ask("read the status of", Request::Status).await? {
+            Reply::Status { resources } => Ok(resources),
+            other => Err(refusal(self.name(), other)),
+        }
+    }
+
+    /// What each part has used of the machine since the lab started.
+    ///
+    /// # Errors
+    /// Fails where the lab has ended.
+    pub async fn usage(&self) -> Result<Vec<Usage>, LabError> {
+        match self.ask("read the usage of", Request::Usage).await? {
+            Reply::Usage { usage } => Ok(usage),
+            other => Err(refusal(self.name(), other)),
+        }
+    }
+
+    /// Kills one replica, counted from 1, without warning; returns when it is dead.
+    ///
+    /// # Errors
+    /// Fails where there is no such replica.
+    pub async fn kill(&self, part: Part, replica: u32, after: AfterKill) -> Result<(), LabError> {
+        self.done("kill a part of", Request::Kill { part, replica, after }).await
+    }
+
+    /// Stops one replica in order and starts it again; starts it if it is down. Returns when it is ready.
+    ///
+    /// # Errors
+    /// Fails where there is no such replica, or where it does not get ready.
+    pub async fn restart(&self, part: Part, replica: u32) -> Result<(), LabError> {
+        self.done("restart a part of", Request::Restart { part, replica }).await
+    }
+
+    /// Starts or stops replicas until there are `count`; returns when the new ones are ready.
+    ///
+    /// # Errors
+    /// Fails where Dapr cannot be scaled on its own, or where a replica does not get ready.
+    pub async fn scale(&self, role: Role, target: Target, count: u32) -> Result<(), LabError> {
+        self.done("scale", Request::Scale { role, target, count }).await
+    }
+
+    /// The lines that the named resources have logged, of all without names, in order of time.
+    ///
+    /// # Errors
+    /// Fails where there is no log of that name.
+    pub fn logs(&self, resources: &[String]) -> Result<Vec<LogLine>, LabError> {
+        logs::read(&self.shared.files, resources)
+    }
+
+    /// Waits until the status fulfils a condition, and returns it.
+    ///
+    /// # Errors
+    /// Fails after `within`; the error names what was waited for and the last status.
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        within: Duration,
+        condition: impl Fn(&[ReplicaStatus]) -> bool,
+    ) -> Result<Vec<ReplicaStatus>, LabError> {
+        let started = Instant::now();
+        loop {
+            let status = self.status().await?;
+            if condition(&status) {
+                return Ok(status);
+            }
+            if started.elapsed() > within {
+                let states: Vec<_> = status.iter().map(|row| format!("{} {}", row.name, row.state)).collect();
+                return Err(LabError::NotReady {
+                    name: self.name().to_owned(),
+                    seconds: within.as_secs(),
+                    waiting: format!("{what} (last seen: {})", states.join(", ")),
+                });
+            }
+            tokio::time::sleep(limits::PROBE_INTERVAL).await;
+        }
+    }
+
+    /// Stops the lab in order: what is in flight is settled. Returns when nothing of it is left.
+    ///
+    /// # Errors
+    /// Fails where the supervisor does not end in time.
+    pub async fn down(&self) -> Result<(), LabError> {
+        down(self.name(), &self.shared.files).await.map(drop)
+    }
+
+    /// [`Lab::down`], then removes its folder: for a test that has passed.
+    ///
+    /// # Errors
+    /// As [`Lab::down`].
+    pub async fn down_and_forget(self) -> Result<(), LabError> {
+        self.down().await?;
+        let path = self.shared.files.folder().to_owned();
+        std::fs::remove_dir_all(&path).map_err(|source| LabError::File { operation: "remove", path, source })
+    }
+
+    /// Kills the supervisor without warning, as a crash of the machine's owner would, and tells what it was parent of.
+    ///
+    /// # Errors
+    /// Fails where the lab has no record of its members.
+    pub async fn crash(&self) -> Result<Remains, LabError> {
+        let members = leftovers::read(&self.shared.files)?;
+        members.kill_supervisor();
+        Ok(Remains { members })
+    }
+
+    /// Waits until the lab fails or is stopped, and tells which.
+    pub async fn ended(&self) -> LabError {
+        match self.ask("watch", Request::Outcome).await {
+            Ok(reply) => refusal(self.name(), reply),
+            Err(error) => error,
+        }
+    }
+
+    async fn ask(&self, operation: &'static str, request: Request) -> Result<Reply, LabError> {
+        ask(operation, self.name(), &self.shared.files, &request).await
+    }
+
+    async fn done(&self, operation: &'static str, request: Request) -> Result<(), LabError> {
+        match self.ask(operation, request).await? {
+            Reply::Done => Ok(()),
+            other => Err(refusal(self.name(), other)),
+        }
+    }
+}
+
+/// What was left when a supervisor was killed.
+#[derive(Debug)]
+pub struct Remains {
+    members: Members,
+}
+
+impl Remains {
+    /// The parts that are still alive.
+    pub fn alive(&self) -> Vec<String> {
+        self.members.alive()
+    }
+
+    /// Waits until nothing is left.
+    ///
+    /// # Errors
+    /// After `within`, gives the parts that are still alive.
+    pub async fn gone(&self, within: Duration) -> Result<(), Vec<String>> {
+        let started = Instant::now();
+        loop {
+            let alive = self.alive();
+            if alive.is_empty() {
+                return Ok(());
+            }
+            if started.elapsed() > within {
+                return Err(alive);
+            }
+            tokio::time::sleep(limits::PROBE_INTERVAL).await;
+        }
+    }
+}
+
+/// The names of the labs that are running in a workspace.
+pub async fn running_labs(workspace: &Workspace) -> Vec<String> {
+    let mut names = Vec::new();
+    let folders = std::fs::read_dir(workspace.labs()).into_iter().flatten().flatten();
+    for folder in folders {
+        let Ok(name) = folder.file_name().into_string() else { continue };
+        if control::ask(workspace.lab(&name).socket(), &Request::Spec).await.is_ok() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    names
+}
+
+/// Stops a lab; `false` where there was none. What a killed supervisor left behind is ended too.
+pub(crate) async fn down(name: &str, files: &LabFiles) -> Result<bool, LabError> {
+    let reply = control::ask(files.socket(), &Request::Down);
+    let was_running = match tokio::time::timeout(limits::DOWN, reply).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(_)) => false,
+        Err(_) => return Err(still_alive(name, files)),
+    };
+    let started = Instant::now();
+    while launch::is_alive(files) {
+        if started.elapsed() > limits::DOWN {
+            return Err(still_alive(name, files));
+        }
+        tokio::time::sleep(limits::PROBE_INTERVAL).await;
+    }
+    let left = leftovers::clean(files).await;
+    Ok(was_running || left > 0)
+}
+
+fn still_alive(name: &str, files: &LabFiles) -> LabError {
+    LabError::NotReady {
+        name: name.to_owned(),
+        seconds: limits::DOWN.as_secs(),
+        waiting: format!("its supervisor to end; see {}", files.log("supervisor").display()),
+    }
+}
+
+async fn ask(
+    operation: &'static str,
+    name: &str,
+    files: &LabFiles,
+    request: &Request,
+) -> Result<Reply, LabError> {
+    control::ask(files.socket(), request).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+            LabError::NotRunning { name: name.to_owned() }
+        }
+        _ => LabError::Control { operation, name: name.to_owned(), source },
+    })
+}
+
+async fn state_of(name: &str, files: &LabFiles) -> Result<LabState, LabError> {
+    match ask("attach to", name, files, &Request::State).await? {
+        Reply::State { state } => Ok(*state),
+        other => Err(refusal(name, other)),
+    }
+}
+
+/// The error that a reply stands for, where it is not the one that was hoped for.
+fn refusal(name: &str, reply: Reply) -> LabError {
+    let name = name.to_owned();
+    match reply {
+        Reply::Failed { failure } => LabError::Failed(failure),
+        Reply::NotReady { seconds, waiting } => LabError::NotReady { name, seconds, waiting },
+        Reply::Refused { message } => LabError::Refused(message),
+        Reply::Stopped => LabError::Stopped { name },
+        other => LabError::Control {
+            operation: "understand",
+            name,
+            source: std::io::Error::other(format!("an answer to another question came: {other:?}")),
+        },
+    }
+}

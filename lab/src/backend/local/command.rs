@@ -1,0 +1,342 @@
+//! How each resource is started: program, arguments, and the questions that show that it serves. The flags are those of
+//! the originals, so that a real program takes a stand-in's place by its path alone.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::files;
+use super::plan::Kind;
+use crate::paths::{LabFiles, Workspace};
+use crate::process::{Announces, Dies, Probe, Program};
+use crate::spec::{BlobStore, EngineProfile, LabSpec, Stack};
+
+/// Real programs that take the place of our stand-ins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RealPrograms {
+    /// A `daprd`.
+    pub daprd: Option<PathBuf>,
+    /// A `spin`.
+    pub spin: Option<PathBuf>,
+}
+
+impl RealPrograms {
+    /// As named by `LAB_DAPRD_BIN` and `LAB_SPIN_BIN`.
+    pub fn from_env() -> Self {
+        let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self { daprd: named("LAB_DAPRD_BIN"), spin: named("LAB_SPIN_BIN") }
+    }
+}
+
+/// Everything that a command line depends on.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub workspace: Workspace,
+    pub files: LabFiles,
+    pub spec: LabSpec,
+    pub real: RealPrograms,
+}
+
+/// The addresses of one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Addresses {
+    /// The one that others use.
+    pub main: SocketAddr,
+    /// The broker's HTTP port; of everything else the same as `main`.
+    pub http: SocketAddr,
+}
+
+/// What others are reached at.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Peers {
+    /// Of an application: its Dapr. Of a Dapr: its application.
+    pub other: Option<SocketAddr>,
+}
+
+/// A command, and how to know that it serves.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub program: Program,
+    /// Passed in this order; after the first `serving` of them, others may call it.
+    pub probes: Vec<Probe>,
+    pub serving: usize,
+    /// Whether it starts processes of its own, whose use of the machine counts as its.
+    pub has_children: bool,
+}
+
+/// Memory that Azurite may use for blobs, MiB. Its own default is half of the machine's.
+const AZURITE_MEMORY_MIB: u32 = 512;
+
+impl Setting {
+    /// The program's name, as `lab status` shows it, and whether it is the real thing.
+    pub fn program_of(&self, kind: Kind) -> (&'static str, bool) {
+        match kind {
+            Kind::Broker => ("servicebus-emulator", false),
+            Kind::Blob => match self.spec.blob {
+                BlobStore::Azurite => ("azurite", false),
+                BlobStore::Native => ("blob-emulator", false),
+            },
+            Kind::App(role, _) => match self.spec.stacks.of(role) {
+                Stack::WarpRust => ("warp-rust", true),
+                Stack::SpinRust if self.real.spin.is_some() => ("spin", true),
+                Stack::SpinRust => ("spin-host", false),
+            },
+            Kind::Dapr(..) | Kind::LabDapr if self.real.daprd.is_some() => ("daprd", true),
+            Kind::Dapr(..) | Kind::LabDapr => ("dapr-emulator", false),
+            Kind::AppService(_) | Kind::DaprService(_) => ("lab service", false),
+        }
+    }
+
+    /// The command of a resource.
+    pub fn command(&self, kind: Kind, at: Addresses, peers: Peers) -> Command {
+        let log = self.files.log(&kind.to_string());
+        match kind {
+            Kind::Broker => self.broker(log, at),
+            Kind::Blob => match self.spec.blob {
+                BlobStore::Azurite => self.azurite(log, at.main),
+                BlobStore::Native => self.blob_emulator(log, at.main),
+            },
+            Kind::App(role, _) => {
+                let dapr = peers.other.map(|dapr| format!("http://{dapr}")).unwrap_or_default();
+                match (self.spec.stacks.of(role), &self.real.spin) {
+                    (Stack::WarpRust, _) => self.warp(log, at.main, dapr),
+                    (Stack::SpinRust, None) => self.spin_host(log, at.main, &dapr),
+                    (Stack::SpinRust, Some(spin)) => self.spin(log, at.main, &dapr, spin.clone()),
+                }
+            }
+            Kind::Dapr(role, _) => self.dapr(log, role.as_str(), at.main, peers.other),
+            Kind::LabDapr => self.dapr(log, "lab", at.main, None),
+            Kind::AppService(_) | Kind::DaprService(_) => self.service(kind, log, at.main),
+        }
+    }
+
+    /// One of our own programs.
+    fn ours(&self, name: &str, log: PathBuf, at: &[SocketAddr], args: &[&str]) -> Command {
+        let args = args.iter().copied().chain(["--stop-on-stdin-eof"]).map(str::to_owned).collect();
+        Command {
+            program: Program {
+                path: self.workspace.artefact(name),
+                args,
+                env: Vec::new(),
+                cwd: self.workspace.root().to_owned(),
+                dies: Dies::WithStdin,
+                announces: Announces::Line,
+                log,
+            },
+            probes: vec![Probe::Announced { addresses: at.to_vec() }],
+            serving: usize::MAX,
+            has_children: false,
+        }
+    }
+
+    fn broker(&self, log: PathBuf, at: Addresses) -> Command {
+        let (amqp, admin) = (at.main.to_string(), at.http.to_string());
+        let config = self.files.broker_config().display().to_string();
+        let args = ["--listen", &amqp, "--http-listen", &admin, "--config", &config];
+        let mut command = self.ours("servicebus-emulator", log, &[at.main, at.http], &args);
+        command.probes.extend([http(at.http, "/health", 200), Probe::Amqp { address: at.main }]);
+        command
+    }
+
+    fn blob_emulator(&self, log: PathBuf, at: SocketAddr) -> Command {
+        let mut command = self.ours("blob-emulator", log, &[at], &["--listen", &at.to_string()]);
+        command.probes.push(http(at, "/_emulator/clock", 200));
+        command
+    }
+
+    fn azurite(&self, log: PathBuf, at: SocketAddr) -> Command {
+        let main = "emulators/azurite/node_modules/azurite/dist/src/blob/main.js";
+        let args = [
+            self.workspace.root().join(main).display().to_string(),
+            "--blobHost".to_owned(),
+            at.ip().to_string(),
+            "--blobPort".to_owned(),
+            at.port().to_string(),
+            "--inMemoryPersistence".to_owned(),
+            "--extentMemoryLimit".to_owned(),
+            AZURITE_MEMORY_MIB.to_string(),
+            "--skipApiVersionCheck".to_owned(),
+            "--disableTelemetry".to_owned(),
+            "--silent".to_owned(),
+        ];
+        let mut command = self.foreign(PathBuf::from("node"), args.into(), log);
+        // There is no open page: an unsigned list is refused like this once it serves, and differently before.
+        command.probes.push(Probe::Http {
+            address: at,
+            path: "/devstoreaccount1?comp=list",
+            status: 403,
+            header: Some(("x-ms-error-code", "AuthorizationFailure")),
+        });
+        command
+    }
+
+    /// A program that knows nothing of ours.
+    fn foreign(&self, path: PathBuf, args: Vec<String>, log: PathBuf) -> Command {
+        Command {
+            program: Program {
+                path,
+                args,
+                env: Vec::new(),
+                cwd: self.files.folder().to_owned(),
+                dies: Dies::BySignal,
+                announces: Announces::Not,
+                log,
+            },
+            probes: Vec::new(),
+            serving: usize::MAX,
+            has_children: false,
+        }
+    }
+
+    fn warp(&self, log: PathBuf, at: SocketAddr, dapr: String) -> Command {
+        let mut command = self.ours("warp-rust", log, &[at], &["--listen", &at.to_string()]);
+        command.program.env.push(("DAPR_URL".to_owned(), dapr));
+        command.probes.push(http(at, "/healthz", 200));
+        command
+    }
+
+    fn spin_toml(&self) -> String {
+        self.workspace.root().join("apps/spin/rust/spin.toml").display().to_string()
+    }
+
+    fn spin_host(&self, log: PathBuf, at: SocketAddr, dapr: &str) -> Command {
+        let profile = match self.spec.engine_profile {
+            EngineProfile::Spin => "spin",
+            EngineProfile::Tuned => "tuned",
+        };
+        let (from, listen, variable) = (self.spin_toml(), at.to_string(), format!("dapr_url={dapr}"));
+        let args =
+            ["--from", &from, "--listen", &listen, "--variable", &variable, "--engine-profile", profile];
+        let mut command = self.ours("spin-host", log, &[at], &args);
+        command.probes.push(http(at, "/healthz", 200));
+        command
+    }
+
+    fn spin(&self, log: PathBuf, at: SocketAddr, dapr: &str, spin: PathBuf) -> Command {
+        let args = ["up", "--from", &self.spin_toml(), "--listen", &at.to_string(), "--quiet"];
+        let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        args.extend(["--variable".to_owned(), format!("dapr_url={dapr}")]);
+        let mut command = self.foreign(spin, args, log);
+        // `spin up` starts the trigger as a process of its own.
+        command.has_children = true;
+        command.probes.push(http(at, "/healthz", 200));
+        command
+    }
+
+    fn dapr(&self, log: PathBuf, app_id: &str, at: SocketAddr, app: Option<SocketAddr>) -> Command {
+        let (port, own) = (at.port().to_string(), self.files.components().display().to_string());
+        let shared = self.workspace.components().display().to_string();
+        let app_port = app.map(|app| app.port().to_string());
+        let mut args = vec!["--app-id", app_id, "--dapr-http-port", &port, "--dapr-grpc-port", "0"];
+        args.extend([
+            "--dapr-listen-addresses",
+            "127.0.0.1",
+            "--enable-metrics=false",
+            "--log-level",
+            "info",
+        ]);
+        args.extend(["--resources-path", &shared, "--resources-path", &own]);
+        if let Some(app_port) = &app_port {
+            args.extend(["--app-channel-address", "127.0.0.1", "--app-port", app_port]);
+        }
+        let mut command = match &self.real.daprd {
+            Some(daprd) => self.foreign(daprd.clone(), args.into_iter().map(str::to_owned).collect(), log),
+            None => self.ours("dapr-emulator", log, &[at], &args),
+        };
+        // It takes calls as soon as its components are there, and makes some before it calls itself ready.
+        command.probes.push(http(at, "/v1.0/healthz/outbound", 204));
+        command.serving = command.probes.len();
+        command.probes.push(http(at, "/v1.0/healthz", 204));
+        command
+    }
+
+    fn service(&self, kind: Kind, log: PathBuf, at: SocketAddr) -> Command {
+        let (listen, name) = (at.to_string(), kind.to_string());
+        let mut command = self.ours("lab", log, &[at], &["service", "--listen", &listen, "--name", &name]);
+        // It always ends with its stdin, over which it is told its targets.
+        command.program.args.retain(|argument| argument != "--stop-on-stdin-eof");
+        command.probes.push(Probe::Tcp { address: at });
+        command
+    }
+}
+
+fn http(address: SocketAddr, path: &'static str, status: u16) -> Probe {
+    Probe::Http { address, path, status, header: None }
+}
+
+/// The account's URL at a blob store.
+pub(super) fn blob_url(blob: SocketAddr) -> String {
+    format!("http://{blob}/{}", files::ACCOUNT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Role, Stacks};
+
+    fn setting(real: RealPrograms) -> Setting {
+        let workspace = Workspace::at("/workspace");
+        let spec = LabSpec {
+            stacks: Stacks { distributor: Stack::SpinRust, ..Stacks::all(Stack::WarpRust) },
+            ..LabSpec::default()
+        };
+        Setting { files: workspace.lab("main"), workspace, spec, real }
+    }
+
+    fn at(port: u16) -> Addresses {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Addresses { main: address, http: address }
+    }
+
+    fn line(command: &Command) -> String {
+        format!("{} {}", command.program.path.display(), command.program.args.join(" "))
+    }
+
+    const PEER: Peers =
+        Peers { other: Some(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9)) };
+
+    #[test]
+    fn each_role_runs_its_own_stack() {
+        let setting = setting(RealPrograms::default());
+        let spin = setting.command(Kind::App(Role::Distributor, 1), at(1), PEER);
+        assert!(line(&spin).contains("dist/spin-host --from"), "{}", line(&spin));
+        assert!(line(&spin).contains("--variable dapr_url=http://127.0.0.1:9"), "{}", line(&spin));
+        let warp = setting.command(Kind::App(Role::ReceiverExpress, 1), at(1), PEER);
+        assert_eq!(line(&warp), "/workspace/dist/warp-rust --listen 127.0.0.1:1 --stop-on-stdin-eof");
+        assert_eq!(warp.program.env, [("DAPR_URL".to_owned(), "http://127.0.0.1:9".to_owned())]);
+    }
+
+    #[test]
+    fn a_real_program_gets_no_flag_that_only_ours_has() {
+        let real = RealPrograms { daprd: Some("/real/daprd".into()), spin: Some("/real/spin".into()) };
+        let setting = setting(real);
+        for kind in [Kind::App(Role::Distributor, 1), Kind::Dapr(Role::Distributor, 1), Kind::LabDapr] {
+            let command = setting.command(kind, at(1), PEER);
+            assert!(line(&command).starts_with("/real/"), "{}", line(&command));
+            assert!(!line(&command).contains("stop-on-stdin-eof"), "{}", line(&command));
+            assert!(!line(&command).contains("engine-profile"), "{}", line(&command));
+            assert_eq!(command.program.dies, Dies::BySignal);
+            assert!(setting.program_of(kind).1);
+        }
+    }
+
+    #[test]
+    fn dapr_serves_before_it_is_ready_and_knows_its_application_only_if_it_has_one() {
+        let setting = setting(RealPrograms::default());
+        let sidecar = setting.command(Kind::Dapr(Role::Distributor, 1), at(1), PEER);
+        assert!(line(&sidecar).contains("--app-port 9"), "{}", line(&sidecar));
+        assert_eq!(sidecar.serving, sidecar.probes.len() - 1);
+        let own = setting.command(Kind::LabDapr, at(1), Peers::default());
+        assert!(line(&own).contains("--app-id lab "), "{}", line(&own));
+        assert!(!line(&own).contains("--app-port"), "{}", line(&own));
+    }
+
+    #[test]
+    fn no_argument_is_a_secret() {
+        let setting = setting(RealPrograms::default());
+        for kind in super::super::plan::resources(&setting.spec) {
+            let command = setting.command(kind, at(1), PEER);
+            assert!(!line(&command).contains(files::ACCOUNT_KEY), "{}", line(&command));
+            assert!(!line(&command).contains("SharedAccessKey"), "{}", line(&command));
+        }
+    }
+}

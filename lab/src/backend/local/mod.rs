@@ -1,0 +1,491 @@
+//! The lab as processes of this machine. Plan, files and command lines are plain data; this module brings them to life
+//! and gives the verbs of [`Backend`] to the supervisor, in which alone it runs.
+
+mod command;
+mod files;
+pub(crate) mod leftovers;
+mod plan;
+mod relays;
+mod resource;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+pub use command::RealPrograms;
+use command::{Addresses, Command, Peers, Setting};
+use plan::{Kind, STOP_TIERS};
+use resource::{Life, Resource, Snapshot, State, Verb};
+
+use super::{
+    AfterKill, Backend, BlobEndpoint, Endpoints, Failure, LabError, Part, Progress, ReplicaStatus, Target,
+    Usage,
+};
+use crate::limits;
+use crate::paths::{LabFiles, Workspace};
+use crate::process::{self, PortTaken, ReservedPort, Spawner};
+use crate::spec::{LabSpec, Role, Topology};
+
+/// The well-known ports: what the originals listen on.
+mod well_known {
+    /// AMQP of the Service Bus emulator.
+    pub const AMQP: u16 = 5672;
+    /// HTTP of the Service Bus emulator.
+    pub const BROKER_HTTP: u16 = 5300;
+    /// Azurite's blobs.
+    pub const BLOB: u16 = 10000;
+}
+
+/// A lab of local processes.
+#[derive(Debug, Clone)]
+pub struct LocalBackend {
+    house: Arc<House>,
+}
+
+/// What all resources of a lab have in common.
+#[derive(Debug)]
+struct House {
+    setting: Setting,
+    spawner: Spawner,
+    resources: Mutex<Vec<Arc<Resource>>>,
+    changes: watch::Sender<u64>,
+    failure: Mutex<Option<Failure>>,
+    starting: watch::Sender<bool>,
+    opened: Instant,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LocalBackend {
+    /// Takes the ports and writes the files; starts nothing. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Fails when a port is taken or a file cannot be written.
+    pub fn new(workspace: Workspace, spec: LabSpec, real: RealPrograms) -> Result<Self, LabError> {
+        let files = workspace.lab(&spec.name);
+        let spawner = Spawner::new().map_err(|source| LabError::Supervisor {
+            name: spec.name.clone(),
+            program: "spawner".into(),
+            source,
+        })?;
+        let house = Arc::new(House {
+            setting: Setting { workspace, files, spec, real },
+            spawner,
+            resources: Mutex::default(),
+            changes: watch::Sender::new(0),
+            failure: Mutex::default(),
+            starting: watch::Sender::new(true),
+            opened: Instant::now(),
+        });
+        let mut lives = Vec::new();
+        for kind in plan::resources(&house.setting.spec) {
+            lives.push(house.add(kind)?);
+        }
+        let at = |kind| house.find(kind).map(|resource| resource.at.main).ok_or_else(|| no_such(kind));
+        files::write(&house.setting.files, &house.setting.spec, at(Kind::Broker)?, at(Kind::Blob)?)?;
+        for life in lives {
+            tokio::spawn(life.live());
+        }
+        relays::keep_told(&house);
+        tokio::spawn(sample_usage(Arc::downgrade(&house)));
+        Ok(Self { house })
+    }
+
+    /// The resources that are ready by now, in the order in which they became so.
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        let mut steps = self.house.all_snapshots();
+        steps.retain(|(_, now)| now.state == State::Ready);
+        let opened = self.house.opened;
+        let mut steps: Vec<Progress> = steps
+            .into_iter()
+            .map(|(resource, now)| {
+                let ready_after = now.ready_after.unwrap_or_default();
+                let ready_at = now.started.map(|started| started + ready_after).unwrap_or(opened);
+                Progress {
+                    program: self.house.setting.program_of(resource.kind).0.to_owned(),
+                    resource: resource.name.clone(),
+                    ready_ms: millis(ready_after),
+                    lab_ms: millis(ready_at.saturating_duration_since(opened)),
+                }
+            })
+            .collect();
+        steps.sort_by_key(|step| step.lab_ms);
+        steps
+    }
+
+    async fn stop_resource(&self, resource: &Arc<Resource>) {
+        resource.order(Verb::Stop).await;
+    }
+
+    fn resource(&self, part: Part, replica: u32) -> Result<Arc<Resource>, LabError> {
+        self.house.find(Kind::of(part, replica)).ok_or_else(|| {
+            let name = Kind::of(part, replica);
+            let known: Vec<_> = self.house.all().iter().map(|resource| resource.name.clone()).collect();
+            LabError::Refused(format!("there is no {name}; there are: {}", known.join(", ")))
+        })
+    }
+
+    /// The kinds that are one replica: an application and its sidecar belong together.
+    fn kinds(&self, role: Role, target: Target, replica: u32) -> Vec<Kind> {
+        match (target, self.house.setting.spec.topology) {
+            (Target::App, Topology::Sidecar) => vec![Kind::App(role, replica), Kind::Dapr(role, replica)],
+            (Target::App, Topology::Shared) => vec![Kind::App(role, replica)],
+            (Target::Dapr, _) => vec![Kind::Dapr(role, replica)],
+        }
+    }
+
+    async fn add_replica(&self, kinds: &[Kind]) -> Result<(), LabError> {
+        let mut added = Vec::new();
+        for kind in kinds {
+            added.push(self.house.add(*kind)?);
+        }
+        let resources: Vec<_> = added.iter().map(|life| Arc::clone(&life.resource)).collect();
+        for life in added {
+            tokio::spawn(life.live());
+        }
+        for resource in resources {
+            self.until_ready(&resource, 0).await?;
+        }
+        Ok(())
+    }
+
+    async fn until_ready(&self, resource: &Resource, starts: u32) -> Result<(), LabError> {
+        let settled = tokio::time::timeout(limits::VERB, resource.settled_after(starts)).await;
+        match settled {
+            Ok(State::Ready) => Ok(()),
+            Ok(_) => match self.failure() {
+                Some(failure) => Err(LabError::Failed(Box::new(failure))),
+                None => Err(LabError::Refused(format!("{} was stopped while it started", resource.name))),
+            },
+            Err(_) => Err(LabError::NotReady {
+                name: self.house.setting.spec.name.clone(),
+                seconds: limits::VERB.as_secs(),
+                waiting: format!("{} ({})", resource.name, resource.snapshot().state.as_str()),
+            }),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn no_such(kind: Kind) -> LabError {
+    LabError::Refused(format!("there is no {kind}"))
+}
+
+impl Backend for LocalBackend {
+    async fn up(&self) -> Result<(), LabError> {
+        let mut changes = self.house.changes.subscribe();
+        let all_ready = async {
+            loop {
+                if let Some(failure) = self.failure() {
+                    return Err(LabError::Failed(Box::new(failure)));
+                }
+                if self.house.all_snapshots().iter().all(|(_, now)| now.state == State::Ready) {
+                    return Ok(());
+                }
+                if changes.changed().await.is_err() {
+                    return Err(LabError::Stopped { name: self.house.setting.spec.name.clone() });
+                }
+            }
+        };
+        let outcome = tokio::time::timeout(limits::LAB_READY, all_ready).await;
+        self.house.starting.send_replace(false);
+        outcome.unwrap_or_else(|_| {
+            let snapshots = self.house.all_snapshots();
+            let waiting = snapshots.iter().filter(|(_, now)| now.state != State::Ready);
+            let waiting: Vec<_> = waiting
+                .map(|(resource, now)| format!("{} ({})", resource.name, now.state.as_str()))
+                .collect();
+            Err(LabError::NotReady {
+                name: self.house.setting.spec.name.clone(),
+                seconds: limits::LAB_READY.as_secs(),
+                waiting: waiting.join(", "),
+            })
+        })
+    }
+
+    async fn down(&self) {
+        self.house.starting.send_replace(false);
+        for tier in STOP_TIERS {
+            let stopping: Vec<_> = self
+                .house
+                .all()
+                .into_iter()
+                .filter(|resource| tier(resource.kind))
+                .map(|resource| tokio::spawn(async move { resource.order(Verb::Stop).await }))
+                .collect();
+            for task in stopping {
+                // A task that panicked has dropped its child, which kills it.
+                let _ = task.await;
+            }
+        }
+    }
+
+    fn endpoints(&self) -> Result<Endpoints, LabError> {
+        let house = &self.house;
+        let spec = &house.setting.spec;
+        let at = |kind| house.find(kind).map(|resource| resource.at).ok_or_else(|| no_such(kind));
+        let broker = at(Kind::Broker)?;
+        let mut apps = BTreeMap::new();
+        let mut dapr = BTreeMap::new();
+        for role in Role::ALL.iter().copied() {
+            apps.insert(role, format!("http://{}", at(plan::app_front(spec, role, 1))?.main));
+            dapr.insert(role, format!("http://{}", at(plan::dapr_front(spec, role, 1))?.main));
+        }
+        Ok(Endpoints {
+            servicebus_amqp: broker.main,
+            servicebus_http: format!("http://{}", broker.http),
+            servicebus_connection_string: files::connection_string(broker.main),
+            blob: BlobEndpoint {
+                store: spec.blob,
+                url: command::blob_url(at(Kind::Blob)?.main),
+                account: files::ACCOUNT.to_owned(),
+                key: files::ACCOUNT_KEY.to_owned(),
+            },
+            lab_dapr: format!("http://{}", at(Kind::LabDapr)?.main),
+            apps,
+            dapr,
+        })
+    }
+
+    fn status(&self) -> Vec<ReplicaStatus> {
+        let row = |(resource, now): (Arc<Resource>, Snapshot)| {
+            let (program, real) = self.house.setting.program_of(resource.kind);
+            ReplicaStatus {
+                name: resource.name.clone(),
+                program: program.to_owned(),
+                real,
+                state: now.state.as_str().to_owned(),
+                endpoint: Some(match resource.kind {
+                    Kind::Broker => resource.at.main.to_string(),
+                    _ => format!("http://{}", resource.at.main),
+                }),
+                restarts: now.restarts(),
+                age_seconds: now.started.map_or(0.0, |started| started.elapsed().as_secs_f64()),
+                log: self.house.setting.files.log(&resource.name).display().to_string(),
+            }
+        };
+        self.house.all_snapshots().into_iter().map(row).collect()
+    }
+
+    fn usage(&self) -> Vec<Usage> {
+        self.house.sample();
+        let row = |resource: Arc<Resource>| {
+            let used = resource.usage();
+            Usage { name: resource.name.clone(), cpu_seconds: used.cpu_seconds, rss_bytes: used.rss_bytes }
+        };
+        self.house.all().into_iter().map(row).collect()
+    }
+
+    async fn kill(&self, part: Part, replica: u32, after: AfterKill) -> Result<(), LabError> {
+        self.resource(part, replica)?.order(Verb::Kill(after)).await;
+        Ok(())
+    }
+
+    async fn restart(&self, part: Part, replica: u32) -> Result<(), LabError> {
+        let resource = self.resource(part, replica)?;
+        let starts = resource.snapshot().starts;
+        resource.order(Verb::Restart).await;
+        self.until_ready(&resource, starts).await
+    }
+
+    async fn scale(&self, role: Role, target: Target, count: u32) -> Result<(), LabError> {
+        if target == Target::Dapr && self.house.setting.spec.topology == Topology::Sidecar {
+            let words = "a sidecar stands beside each application: scale the application";
+            return Err(LabError::Refused(words.to_owned()));
+        }
+        if !(1..=limits::REPLICAS).contains(&count) {
+            return Err(LabError::Refused(format!("replicas must be from 1 to {}", limits::REPLICAS)));
+        }
+        for replica in 1..=limits::REPLICAS {
+            let kinds = self.kinds(role, target, replica);
+            let exists = kinds.iter().all(|kind| self.house.find(*kind).is_some());
+            if replica <= count && !exists {
+                self.add_replica(&kinds).await?;
+            }
+            if replica > count && exists {
+                // Dapr before its application, so that what it has delivered is settled.
+                for resource in kinds.iter().rev().filter_map(|kind| self.house.find(*kind)) {
+                    self.stop_resource(&resource).await;
+                    self.house.remove(&resource);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.house.changes.subscribe()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        locked(&self.house.failure).clone()
+    }
+}
+
+impl House {
+    /// A resource with its ports; it lives when its [`Life`] is spawned.
+    fn add(self: &Arc<Self>, kind: Kind) -> Result<Life, LabError> {
+        let fixed = |port: u16| if self.setting.spec.fixed_ports { Some(port) } else { None };
+        let wanted = match kind {
+            Kind::Broker => vec![fixed(well_known::AMQP), fixed(well_known::BROKER_HTTP)],
+            Kind::Blob => vec![fixed(well_known::BLOB)],
+            _ => vec![None],
+        };
+        let mut ports = Vec::new();
+        for port in wanted {
+            let reserved = port.map_or_else(ReservedPort::any, ReservedPort::this);
+            ports.push(reserved.map_err(|taken| port_taken(kind, &self.setting.files, &taken))?);
+        }
+        let addresses: Vec<_> = ports.iter().map(ReservedPort::address).collect();
+        let main = addresses.first().copied().ok_or_else(|| no_such(kind))?;
+        let at = Addresses { main, http: addresses.last().copied().unwrap_or(main) };
+        let (resource, orders) = Resource::new(kind, ports, at);
+        let resource = Arc::new(resource);
+        locked(&self.resources).push(Arc::clone(&resource));
+        self.changed();
+        Ok(Life { resource, house: Arc::clone(self), orders })
+    }
+
+    fn remove(&self, resource: &Arc<Resource>) {
+        locked(&self.resources).retain(|other| !Arc::ptr_eq(other, resource));
+        self.changed();
+    }
+
+    fn all(&self) -> Vec<Arc<Resource>> {
+        locked(&self.resources).clone()
+    }
+
+    fn all_snapshots(&self) -> Vec<(Arc<Resource>, Snapshot)> {
+        self.all()
+            .into_iter()
+            .map(|resource| {
+                let snapshot = resource.snapshot();
+                (resource, snapshot)
+            })
+            .collect()
+    }
+
+    fn find(&self, kind: Kind) -> Option<Arc<Resource>> {
+        locked(&self.resources).iter().find(|resource| resource.kind == kind).cloned()
+    }
+
+    /// Changes what can be seen of a resource, and wakes whoever watches.
+    fn show(&self, resource: &Resource, change: impl FnOnce(&mut Snapshot)) {
+        resource.change(change);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Notes the first failure that ends the lab; what fails after it fails because of it.
+    fn fail(&self, failure: Failure) {
+        locked(&self.failure).get_or_insert(failure);
+        self.changed();
+    }
+
+    fn is_starting(&self) -> bool {
+        *self.starting.borrow()
+    }
+
+    /// Waits for what a resource needs. Once the lab was ready, only for the stores: the rest comes and goes.
+    async fn ready_for(&self, kind: Kind) {
+        let mut needs = kind.needs(&self.setting.spec);
+        if !self.is_starting() {
+            needs.retain(|need| matches!(need, Kind::Broker | Kind::Blob));
+        }
+        let mut changes = self.changes.subscribe();
+        loop {
+            let ready = |need: &Kind| {
+                self.find(*need).is_none_or(|resource| resource.snapshot().state == State::Ready)
+            };
+            if needs.iter().all(ready) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn command_of(&self, resource: &Resource) -> Command {
+        let spec = &self.setting.spec;
+        let other = match resource.kind {
+            Kind::App(role, replica) => Some(plan::dapr_front(spec, role, replica)),
+            Kind::Dapr(role, replica) => Some(plan::app_front(spec, role, replica)),
+            _ => None,
+        };
+        let other = other.and_then(|kind| self.find(kind)).map(|peer| peer.at.main);
+        self.setting.command(resource.kind, resource.at, Peers { other })
+    }
+
+    /// Writes down which processes there are, for whoever cleans up after a supervisor that was killed.
+    fn record(&self) {
+        let children = self.all_snapshots().into_iter().filter_map(|(resource, now)| {
+            let child = now.child?;
+            Some((resource.name.clone(), child.pid()))
+        });
+        if let Err(error) = leftovers::write(&self.setting.files, children) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn sample(&self) {
+        for groups in [false, true] {
+            let mut running = self.all_snapshots();
+            running.retain(|(_, now)| now.child.is_some() && now.has_children == groups);
+            let pid = |now: &Snapshot| now.child.as_ref().map_or(0, |child| child.pid());
+            let pids: Vec<u32> = running.iter().map(|(_, now)| pid(now)).collect();
+            if pids.is_empty() {
+                continue;
+            }
+            let samples = process::sample(&pids, groups);
+            for (resource, now) in running {
+                if let Some(sample) = samples.get(&pid(&now)) {
+                    resource.sampled(*sample);
+                }
+            }
+        }
+    }
+}
+
+fn port_taken(kind: Kind, files: &LabFiles, taken: &PortTaken) -> LabError {
+    let port = taken.port;
+    LabError::Failed(Box::new(Failure {
+        resource: kind.to_string(),
+        stage: super::Stage::Start,
+        what: format!("cannot be started: {taken} ({})", taken.source),
+        probe: None,
+        last_status: None,
+        elapsed_ms: 0,
+        log_tail: Vec::new(),
+        log: files.log(&kind.to_string()),
+        hint: Some(match cfg!(target_os = "linux") {
+            true => {
+                format!("ss --listening --tcp --processes 'sport = :{port}'   # or leave --fixed-ports out")
+            }
+            false => format!("lsof -nP -iTCP:{port} -sTCP:LISTEN   # or leave --fixed-ports out"),
+        }),
+    }))
+}
+
+/// Keeps samples, so that little is lost of what a process used before it was killed.
+async fn sample_usage(house: std::sync::Weak<House>) {
+    let mut ticks = tokio::time::interval(limits::USAGE_SAMPLE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match house.upgrade() {
+            Some(house) => house.sample(),
+            None => return,
+        }
+    }
+}

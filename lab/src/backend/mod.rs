@@ -1,0 +1,193 @@
+//! What runs a lab, behind one trait: the same verbs for local processes and for a cluster.
+//!
+//! Everything above this module speaks of roles, replicas and endpoints; no process, pid or pod leaves it. A lab lives
+//! in a supervisor process that owns a [`Backend`]; everyone else holds a [`Lab`], which speaks the same verbs over
+//! the supervisor's control socket.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::spec::{BlobStore, LabSpec, Role};
+
+mod control;
+mod error;
+mod lab;
+mod launch;
+pub mod local;
+mod slots;
+mod supervisor;
+
+pub use control::Progress;
+pub use error::{Failure, LabError, Stage};
+pub(crate) use lab::down;
+pub use lab::{Lab, Lifetime, Remains, StartOptions, running_labs};
+pub use supervisor::{SuperviseOptions, supervise};
+
+/// Where the parts of a running lab answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// AMQP of the broker.
+    pub servicebus_amqp: SocketAddr,
+    /// HTTP of the broker: health, clock, recorder, queues.
+    pub servicebus_http: String,
+    /// A connection string that every official SDK takes.
+    pub servicebus_connection_string: String,
+    /// The blob store.
+    pub blob: BlobEndpoint,
+    /// Dapr's HTTP API for the lab itself (app id `lab`).
+    pub lab_dapr: String,
+    /// The application of each role, as its Dapr reaches it.
+    pub apps: BTreeMap<Role, String>,
+    /// Dapr's HTTP API for each role, as its application reaches it.
+    pub dapr: BTreeMap<Role, String>,
+}
+
+/// Where blobs are, and the key to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobEndpoint {
+    /// Which program it is.
+    pub store: BlobStore,
+    /// `http://host:port/account`.
+    pub url: String,
+    /// The account's name.
+    pub account: String,
+    /// The account's key, base64; the emulators' well-known one.
+    pub key: String,
+}
+
+/// One part of a running lab, as `lab status` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ReplicaStatus {
+    /// The resource's name: `servicebus`, `blob`, `distributor-1`, `distributor-dapr-1`, `service-distributor`, …
+    pub name: String,
+    /// The program that runs: `servicebus-emulator`, `daprd`, …
+    pub program: String,
+    /// Whether it is our stand-in or the real thing.
+    pub real: bool,
+    /// `waiting`, `starting`, `ready`, `restarting`, `failed`, `stopped`.
+    pub state: String,
+    /// Its address, once known.
+    pub endpoint: Option<String>,
+    /// Times it was started again.
+    pub restarts: u32,
+    /// Seconds since it was last started.
+    pub age_seconds: f64,
+    /// Where its log is.
+    pub log: String,
+}
+
+/// What one part has used of the machine since it started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The resource's name, as in [`ReplicaStatus::name`].
+    pub name: String,
+    /// CPU seconds, user and system, of all its past and present incarnations.
+    pub cpu_seconds: f64,
+    /// Resident memory now.
+    pub rss_bytes: u64,
+}
+
+/// A part of the lab that can be killed or restarted; with a replica number, counted from 1, it is one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The application of a role.
+    App(Role),
+    /// Dapr of a role; in the sidecar topology replica k is the sidecar of the application's replica k.
+    Dapr(Role),
+    /// The broker; what it holds is lost with it.
+    Broker,
+    /// The blob store; what it holds is lost with it.
+    Blob,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(role) => write!(formatter, "{role}"),
+            Self::Dapr(role) => write!(formatter, "{role}-dapr"),
+            Self::Broker => formatter.write_str("servicebus"),
+            Self::Blob => formatter.write_str("blob"),
+        }
+    }
+}
+
+/// What there may be more or fewer of, for each role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// Replicas of the application (with their sidecars, where Dapr is one).
+    App,
+    /// Replicas of Dapr; only where Dapr is shared.
+    Dapr,
+}
+
+/// What becomes of a part after [`Backend::kill`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterKill {
+    /// Its restart policy decides, as after a crash.
+    Policy,
+    /// It stays down until it is restarted by [`Backend::restart`].
+    StayDown,
+}
+
+/// The verbs of a back end. Whoever holds one is the parent of everything that the lab is made of.
+///
+/// Every verb returns when its effect can be seen: `up` when all is ready, `kill` when the part is dead, `restart` and
+/// `scale` when what they started is ready.
+pub trait Backend: Send + Sync + 'static {
+    /// Starts everything and waits until all of it is ready.
+    fn up(&self) -> impl Future<Output = Result<(), LabError>> + Send;
+
+    /// Stops everything in order, so that what is in flight is settled. Idempotent.
+    fn down(&self) -> impl Future<Output = ()> + Send;
+
+    /// Where the parts answer; fails until the lab is ready.
+    fn endpoints(&self) -> Result<Endpoints, LabError>;
+
+    /// Every resource, in the order in which people see them.
+    fn status(&self) -> Vec<ReplicaStatus>;
+
+    /// What each resource has used of the machine.
+    fn usage(&self) -> Vec<Usage>;
+
+    /// Kills one replica without warning, as `kill -9` does.
+    fn kill(
+        &self,
+        part: Part,
+        replica: u32,
+        after: AfterKill,
+    ) -> impl Future<Output = Result<(), LabError>> + Send;
+
+    /// Stops one replica in order and starts it again at its first address; starts it if it is down.
+    fn restart(&self, part: Part, replica: u32) -> impl Future<Output = Result<(), LabError>> + Send;
+
+    /// Starts or stops replicas until there are `count`.
+    fn scale(
+        &self,
+        role: Role,
+        target: Target,
+        count: u32,
+    ) -> impl Future<Output = Result<(), LabError>> + Send;
+
+    /// Changes its value whenever the state of a resource changes, and holds the failure that ended the lab, if one has.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// The failure of a resource that nothing starts again; the lab is of no use after it.
+    fn failure(&self) -> Option<Failure>;
+}
+
+/// The settings that a running lab has, for those who attach to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabState {
+    /// What it was started from.
+    pub spec: LabSpec,
+    /// Where it answers.
+    pub endpoints: Endpoints,
+}

@@ -1,0 +1,413 @@
+//! The one build step: builds what is asked for and has changed, and puts it into `dist/`, where everything else finds
+//! it. It knows which sources an artefact is made of; it does not know what a lab does with it.
+
+mod cargo;
+mod digest;
+pub mod tools;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::paths::Workspace;
+use crate::spec::{BlobStore, LabSpec, Role, Stack};
+use tools::ToolError;
+
+/// Something that a lab runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Artefact {
+    /// The command itself, as supervisor and relay.
+    Lab,
+    /// The broker.
+    ServicebusEmulator,
+    /// Dapr.
+    DaprEmulator,
+    /// The fast blob store.
+    BlobEmulator,
+    /// The reference blob store, from npm.
+    Azurite,
+    /// The Spin host.
+    SpinHost,
+    /// The Spin application in Rust.
+    SpinRust,
+    /// The native application.
+    WarpRust,
+    /// The native application as one static, stripped file.
+    WarpRustStatic,
+}
+
+impl Artefact {
+    /// Every artefact.
+    pub const ALL: [Self; 9] = [
+        Self::Lab,
+        Self::ServicebusEmulator,
+        Self::DaprEmulator,
+        Self::BlobEmulator,
+        Self::Azurite,
+        Self::SpinHost,
+        Self::SpinRust,
+        Self::WarpRust,
+        Self::WarpRustStatic,
+    ];
+
+    /// What a lab needs.
+    pub fn of(spec: &LabSpec) -> BTreeSet<Self> {
+        let stacks = Role::ALL.iter().map(|role| spec.stacks.of(*role));
+        Self::of_parts(stacks, Some(spec.blob))
+    }
+
+    /// What these stacks need, with a blob store or without.
+    pub fn of_parts(stacks: impl Iterator<Item = Stack>, blob: Option<BlobStore>) -> BTreeSet<Self> {
+        let mut wanted = BTreeSet::from([Self::Lab, Self::ServicebusEmulator, Self::DaprEmulator]);
+        for stack in stacks {
+            match stack {
+                Stack::SpinRust => wanted.extend([Self::SpinHost, Self::SpinRust]),
+                Stack::WarpRust => wanted.extend([Self::WarpRust]),
+            }
+        }
+        match blob {
+            Some(BlobStore::Azurite) => wanted.extend([Self::Azurite]),
+            Some(BlobStore::Native) => wanted.extend([Self::BlobEmulator]),
+            None => {}
+        }
+        wanted
+    }
+
+    /// Its name; of a file, the one in `dist/`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lab => "lab",
+            Self::ServicebusEmulator => "servicebus-emulator",
+            Self::DaprEmulator => "dapr-emulator",
+            Self::BlobEmulator => "blob-emulator",
+            Self::Azurite => "azurite",
+            Self::SpinHost => "spin-host",
+            Self::SpinRust => "spin-rust.wasm",
+            Self::WarpRust => "warp-rust",
+            Self::WarpRustStatic => "warp-rust-static",
+        }
+    }
+
+    /// The folder of its sources.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Lab => "lab",
+            Self::ServicebusEmulator => "emulators/servicebus",
+            Self::DaprEmulator => "emulators/dapr",
+            Self::BlobEmulator => "emulators/blob",
+            Self::Azurite => "emulators/azurite",
+            Self::SpinHost => "emulators/spin-host",
+            Self::SpinRust => "apps/spin/rust",
+            Self::WarpRust | Self::WarpRustStatic => "apps/native/warp",
+        }
+    }
+
+    /// What is there once it is built.
+    fn result(self, workspace: &Workspace) -> PathBuf {
+        match self {
+            Self::Azurite => {
+                workspace.root().join("emulators/azurite/node_modules/azurite/dist/src/blob/main.js")
+            }
+            _ => workspace.artefact(self.name()),
+        }
+    }
+}
+
+/// What a build tells while it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Another build holds the lock.
+    Waiting,
+    /// These have not changed.
+    Fresh(Vec<&'static str>),
+    /// A command starts.
+    Started {
+        /// What is built.
+        what: String,
+        /// The command line.
+        command: String,
+    },
+    /// It has ended well.
+    Done {
+        /// What was built.
+        what: String,
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+/// Why something could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A tool is missing or too old.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// A command failed; what it had to say is on stderr.
+    #[error("failed to build {what}: `{command}` ended with {status}")]
+    Failed {
+        /// What was to be built.
+        what: String,
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// A command ended well and left nothing behind.
+    #[error("failed to build {what}: `{command}` made no such file")]
+    Nothing {
+        /// What was to be built.
+        what: &'static str,
+        /// The command line.
+        command: String,
+    },
+    /// A file could not be read or written.
+    #[error("failed to {operation} {}", path.display())]
+    File {
+        /// The verb.
+        operation: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A manifest could not be understood.
+    #[error("failed to read {}", path.display())]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl BuildError {
+    /// A command that helps, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tool(error) => Some(error.hint()),
+            _ => None,
+        }
+    }
+}
+
+fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+    let path = path.to_owned();
+    move |source| BuildError::File { operation, path, source }
+}
+
+/// From what each artefact in `dist/` was built.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Manifest {
+    sources: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    fn path(workspace: &Workspace) -> PathBuf {
+        workspace.dist().join("manifest.json")
+    }
+
+    /// What cannot be read says nothing, and then everything is built.
+    fn read(workspace: &Workspace) -> Self {
+        let text = fs::read(Self::path(workspace)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn write(&self, workspace: &Workspace) -> Result<(), BuildError> {
+        let path = Self::path(workspace);
+        let text = serde_json::to_vec_pretty(self).map_err(|error| file("write", &path)(error.into()))?;
+        fs::write(&path, text).map_err(file("write", &path))
+    }
+}
+
+/// Builds what is wanted and not fresh. One build at a time: others wait.
+///
+/// # Errors
+/// Names the tool that is missing or the command that failed; nothing half-built is left in `dist/`.
+pub fn build(
+    workspace: &Workspace,
+    wanted: &BTreeSet<Artefact>,
+    mut tell: impl FnMut(Step),
+) -> Result<(), BuildError> {
+    let dist = workspace.dist();
+    fs::create_dir_all(&dist).map_err(file("create", &dist))?;
+    let _lock = lock(&dist.join(".lock"), &mut tell)?;
+    let mut manifest = Manifest::read(workspace);
+    let mut stale = BTreeMap::new();
+    let mut fresh = Vec::new();
+    for artefact in wanted {
+        let digest = digest::of_sources(workspace.root(), Path::new(artefact.folder()))?;
+        let known = manifest.sources.get(artefact.name()) == Some(&digest);
+        if known && artefact.result(workspace).exists() {
+            fresh.push(artefact.name());
+        } else {
+            stale.insert(*artefact, digest);
+        }
+    }
+    if !fresh.is_empty() {
+        tell(Step::Fresh(fresh));
+    }
+    if wanted.contains(&Artefact::Azurite) {
+        tools::node()?;
+    }
+    let mut builder = Builder { workspace, manifest: &mut manifest, tell: &mut tell };
+    builder.host_programs(&stale)?;
+    for (artefact, digest) in &stale {
+        match artefact {
+            Artefact::SpinRust => builder.guest(digest)?,
+            Artefact::WarpRustStatic => builder.static_program(*artefact, digest)?,
+            Artefact::Azurite => builder.azurite(digest)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn lock(path: &Path, tell: &mut impl FnMut(Step)) -> Result<File, BuildError> {
+    let lock = File::options().create(true).truncate(false).write(true).open(path);
+    let lock = lock.map_err(file("open", path))?;
+    match lock.try_lock() {
+        Ok(()) => return Ok(lock),
+        Err(TryLockError::WouldBlock) => tell(Step::Waiting),
+        Err(TryLockError::Error(error)) => return Err(file("lock", path)(error)),
+    }
+    lock.lock().map_err(file("lock", path))?;
+    Ok(lock)
+}
+
+struct Builder<'a, F: FnMut(Step)> {
+    workspace: &'a Workspace,
+    manifest: &'a mut Manifest,
+    tell: &'a mut F,
+}
+
+impl<F: FnMut(Step)> Builder<'_, F> {
+    /// Everything of the host's workspace in one go, so that cargo uses every core.
+    fn host_programs(&mut self, stale: &BTreeMap<Artefact, String>) -> Result<(), BuildError> {
+        let not_cargo = [Artefact::Azurite, Artefact::SpinRust, Artefact::WarpRustStatic];
+        let programs: Vec<_> = stale.iter().filter(|(artefact, _)| !not_cargo.contains(artefact)).collect();
+        if programs.is_empty() {
+            return Ok(());
+        }
+        tools::cargo()?;
+        let names: Vec<_> = programs.iter().map(|(artefact, _)| artefact.name()).collect();
+        let mut args = vec!["build", "--release"];
+        args.extend(names.iter().flat_map(|name| ["--package", name]));
+        let command = cargo::Cargo::new(self.workspace.root(), &args);
+        let built = self.run(&names.join(", "), &command)?;
+        for (artefact, digest) in programs {
+            let made = built.iter().find(|path| path.file_name().is_some_and(|name| name == artefact.name()));
+            self.install(*artefact, made, digest, &command)?;
+        }
+        Ok(())
+    }
+
+    fn guest(&mut self, digest: &str) -> Result<(), BuildError> {
+        const TARGET: &str = "wasm32-wasip1";
+        tools::cargo()?;
+        self.add_target(TARGET)?;
+        let manifest = self.workspace.root().join(Artefact::SpinRust.folder()).join("Cargo.toml");
+        let manifest = manifest.display().to_string();
+        let args = ["build", "--release", "--target", TARGET, "--manifest-path", &manifest];
+        let command = cargo::Cargo::new(self.workspace.root(), &args);
+        let built = self.run(Artefact::SpinRust.name(), &command)?;
+        let made = built.iter().find(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+        self.install(Artefact::SpinRust, made, digest, &command)
+    }
+
+    fn static_program(&mut self, artefact: Artefact, digest: &str) -> Result<(), BuildError> {
+        tools::cargo()?;
+        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+        self.add_target(&target)?;
+        let args = ["build", "--release", "--package", "warp-rust", "--target", &target];
+        let stripped = ["--config", "profile.release.strip=true"];
+        let command = cargo::Cargo::new(self.workspace.root(), &[&args[..], &stripped[..]].concat());
+        let built = self.run(artefact.name(), &command)?;
+        let made = built.iter().find(|path| path.file_name().is_some_and(|name| name == "warp-rust"));
+        self.install(artefact, made, digest, &command)
+    }
+
+    fn add_target(&mut self, target: &str) -> Result<(), BuildError> {
+        if tools::has_target(target) {
+            return Ok(());
+        }
+        let command = cargo::Cargo::tool("rustup", self.workspace.root(), &["target", "add", target]);
+        self.run(&format!("target {target}"), &command).map(drop)
+    }
+
+    fn azurite(&mut self, digest: &str) -> Result<(), BuildError> {
+        tools::npm()?;
+        let folder = self.workspace.root().join(Artefact::Azurite.folder());
+        let command = cargo::Cargo::tool("npm", &folder, &["ci", "--no-audit", "--no-fund"]);
+        self.run(Artefact::Azurite.name(), &command)?;
+        if !Artefact::Azurite.result(self.workspace).exists() {
+            return Err(BuildError::Nothing { what: Artefact::Azurite.name(), command: command.to_string() });
+        }
+        self.remember(Artefact::Azurite, digest)
+    }
+
+    fn run(&mut self, what: &str, command: &cargo::Cargo) -> Result<Vec<PathBuf>, BuildError> {
+        (self.tell)(Step::Started { what: what.to_owned(), command: command.to_string() });
+        let started = Instant::now();
+        let built = command.run(what)?;
+        (self.tell)(Step::Done { what: what.to_owned(), took: started.elapsed() });
+        Ok(built)
+    }
+
+    /// Puts a file into `dist/` in one step: who runs the old one is not disturbed.
+    fn install(
+        &mut self,
+        artefact: Artefact,
+        made: Option<&PathBuf>,
+        digest: &str,
+        command: &cargo::Cargo,
+    ) -> Result<(), BuildError> {
+        let nothing = || BuildError::Nothing { what: artefact.name(), command: command.to_string() };
+        let made = made.ok_or_else(nothing)?;
+        let target = self.workspace.artefact(artefact.name());
+        let new = self.workspace.artefact(&format!(".{}.new", artefact.name()));
+        fs::copy(made, &new).map_err(file("copy", made))?;
+        fs::rename(&new, &target).map_err(file("write", &target))?;
+        self.remember(artefact, digest)
+    }
+
+    fn remember(&mut self, artefact: Artefact, digest: &str) -> Result<(), BuildError> {
+        self.manifest.sources.insert(artefact.name().to_owned(), digest.to_owned());
+        self.manifest.write(self.workspace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Stacks;
+
+    #[test]
+    fn a_native_lab_pays_for_no_wasm_and_a_wasm_lab_for_no_native_program() {
+        let warp =
+            LabSpec { stacks: Stacks::all(Stack::WarpRust), blob: BlobStore::Native, ..LabSpec::default() };
+        let wanted = Artefact::of(&warp);
+        assert!(!wanted.contains(&Artefact::SpinHost) && !wanted.contains(&Artefact::Azurite));
+        assert!(wanted.contains(&Artefact::WarpRust) && wanted.contains(&Artefact::BlobEmulator));
+        let wanted = Artefact::of(&LabSpec::default());
+        assert!(wanted.contains(&Artefact::SpinRust) && wanted.contains(&Artefact::Azurite));
+        assert!(!wanted.contains(&Artefact::WarpRust) && !wanted.contains(&Artefact::BlobEmulator));
+    }
+
+    #[test]
+    fn a_second_build_waits_for_the_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(".lock");
+        let first = lock(&path, &mut |step| panic!("nobody else builds: {step:?}")).expect("the lock");
+        let (waits, told) = std::sync::mpsc::channel();
+        let second = std::thread::spawn(move || lock(&path, &mut |step| drop(waits.send(step))).map(drop));
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(Step::Waiting));
+        drop(first);
+        second.join().expect("a thread").expect("the lock");
+    }
+}

@@ -1,0 +1,283 @@
+//! `lab bench`: start a lab if none is running, measure a run, say what came out, leave everything as it was found.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::backend::{Lab, LabError, Lifetime, StartOptions};
+use crate::exit::Exit;
+use crate::flow::usage::UsageProbe;
+use crate::flow::{self, FlowError, RunOptions};
+use crate::paths::{NoWorkspace, Workspace};
+use crate::report::{self, Environment, Inputs, Report, ReportError};
+use crate::spec::{BlobStore, EngineProfile, LabSpec, Stacks, Topology};
+
+use super::progress::Display;
+
+/// Measure a run: send orders through the flow, verify every blob, tell the throughput and where the time went.
+///
+/// Uses the lab that is running, or starts one and stops it afterwards. Writes report.json and report.html to
+/// .lab/runs/. Ends with 100 when the run is invalid or an order was lost or altered.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Orders of the run.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub orders: u64,
+    /// Seed of the orders: the same seed and number give the same orders.
+    #[arg(long, value_name = "S", default_value_t = 42)]
+    pub seed: u64,
+    /// Orders that pass the flow before anything is measured; with 0 the flow is cold.
+    #[arg(long, value_name = "N", default_value_t = flow::limits::WARM_UP)]
+    pub warm_up: u64,
+    /// Settings of an earlier measurement: `article` is Dapr Shared with 10 Dapr replicas for each role.
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<Preset>,
+    /// The stack, one for all roles or one for each: spin-rust, warp-rust, or
+    /// distributor=spin-rust,receiver-express=warp-rust,receiver-standard=warp-rust.
+    #[arg(long, value_name = "STACK", env = "LAB_STACK")]
+    pub stack: Option<Stacks>,
+    /// How Dapr stands to the applications: sidecar or shared.
+    #[arg(long, value_name = "TOPOLOGY", env = "LAB_TOPOLOGY")]
+    pub topology: Option<Topology>,
+    /// Replicas of the application for each role.
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<u32>,
+    /// Replicas of Dapr for each role; with sidecars there are as many as of the application.
+    #[arg(long, value_name = "N")]
+    pub dapr_replicas: Option<u32>,
+    /// Which program stores the blobs: native, or azurite, which would be what is measured.
+    #[arg(long, value_name = "STORE", env = "LAB_BLOB")]
+    pub blob: Option<BlobStore>,
+    /// The Spin host's engine settings: spin, or tuned, with which no verdict on Spin can be drawn.
+    #[arg(long, value_name = "PROFILE")]
+    pub engine_profile: Option<EngineProfile>,
+    /// Name of the lab.
+    #[arg(long, value_name = "NAME", env = "LAB_NAME", default_value = "main")]
+    pub lab: String,
+    /// Leave the lab running that this command started.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Settings of an earlier measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// The article's: Dapr Shared, 10 replicas of Dapr for each role. (100 active messages and no bound on handlers are in the
+    /// components of every lab.)
+    Article,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The lab.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// The run.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+impl From<NoWorkspace> for BenchError {
+    fn from(error: NoWorkspace) -> Self {
+        Self::Lab(error.into())
+    }
+}
+
+impl BenchError {
+    /// The exit code with which the command ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Lab(error) => error.exit(),
+            Self::Flow(error) => error.exit(),
+            Self::Report(_) => Exit::ResourceFailed,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Lab(error) => error.hint(),
+            Self::Flow(error) => error.hint().map(str::to_owned),
+            Self::Report(_) => None,
+        }
+    }
+}
+
+/// The article's replicas of Dapr for each role.
+const ARTICLE_DAPR_REPLICAS: u32 = 10;
+
+impl BenchArgs {
+    /// The lab to start when none is running.
+    pub fn spec(&self) -> LabSpec {
+        self.over(LabSpec { name: self.lab.clone(), blob: BlobStore::Native, ..LabSpec::default() })
+    }
+
+    /// What was asked for, and of `spec` what was left open. So a running lab is used as it is unless it contradicts.
+    fn over(&self, spec: LabSpec) -> LabSpec {
+        let article = self.preset == Some(Preset::Article);
+        let topology = self.topology.or(article.then_some(Topology::Shared)).unwrap_or(spec.topology);
+        let replicas = self.replicas.unwrap_or(spec.replicas);
+        let dapr_replicas = match topology {
+            Topology::Sidecar => self.dapr_replicas.unwrap_or(replicas),
+            Topology::Shared => {
+                self.dapr_replicas.or(article.then_some(ARTICLE_DAPR_REPLICAS)).unwrap_or(spec.dapr_replicas)
+            }
+        };
+        LabSpec {
+            stacks: self.stack.unwrap_or(spec.stacks),
+            topology,
+            replicas,
+            dapr_replicas,
+            blob: self.blob.unwrap_or(spec.blob),
+            engine_profile: self.engine_profile.unwrap_or(spec.engine_profile),
+            ..spec
+        }
+    }
+
+    fn options(&self, lab: &Lab, display: &Arc<Display>) -> RunOptions {
+        let (probed, display) = (lab.clone(), display.clone());
+        let usage: UsageProbe = Arc::new(move || {
+            let lab = probed.clone();
+            Box::pin(async move { lab.usage().await.map_err(|error| error.to_string()) })
+        });
+        RunOptions {
+            warm_up: self.warm_up,
+            usage: Some(usage),
+            progress: Some(Arc::new(move |progress| display.show(&progress))),
+            ..RunOptions::new(self.orders, self.seed)
+        }
+    }
+}
+
+/// What a run left for people.
+#[derive(Debug)]
+pub struct BenchOutcome {
+    /// The report.
+    pub report: Report,
+    /// The folder that it was written to.
+    pub folder: PathBuf,
+}
+
+impl BenchOutcome {
+    /// 0 for a clean run.
+    pub const fn exit(&self) -> Exit {
+        if self.report.clean { Exit::Ok } else { Exit::ChecksFailed }
+    }
+
+    /// The result as text, with the path of the report.
+    pub fn text(&self) -> String {
+        format!("{}\nreport: {}\n", report::text(&self.report), self.folder.join("report.html").display())
+    }
+}
+
+/// Measures one run. What it started is stopped before it returns, whatever happened, unless it was asked to keep it; `started`
+/// is told of each part that gets ready.
+pub async fn bench(args: &BenchArgs, display: Arc<Display>) -> Result<BenchOutcome, BenchError> {
+    let workspace = Workspace::find()?;
+    // Before anything of ours runs: the load is that of others.
+    let environment = Environment::read(workspace.root());
+    let (lab, own) = lab(args, &workspace, &display).await?;
+    let outcome = measure(args, &lab, environment, &workspace, &display).await;
+    display.finish();
+    if own && !args.keep {
+        let stopped = lab.down().await;
+        let outcome = outcome?;
+        stopped?;
+        return Ok(outcome);
+    }
+    outcome
+}
+
+/// The running lab, or a new one; and whether it is new.
+async fn lab(args: &BenchArgs, workspace: &Workspace, display: &Display) -> Result<(Lab, bool), BenchError> {
+    match Lab::attach_in(workspace, &args.lab).await {
+        Ok(lab) => {
+            let differences = lab.spec().differences(&args.over(lab.spec().clone()));
+            if differences.is_empty() {
+                return Ok((lab, false));
+            }
+            let differences = differences.join(", ");
+            return Err(LabError::OtherSettings { name: args.lab.clone(), differences }.into());
+        }
+        Err(LabError::NotRunning { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let spec = args.spec();
+    spec.validate().map_err(LabError::from)?;
+    display.line(&format!(
+        "starting lab '{}': {}, {}, blobs in {}",
+        spec.name, spec.stacks, spec.topology, spec.blob
+    ));
+    let lifetime = if args.keep { Lifetime::Detached } else { Lifetime::WithThisProcess };
+    let options = StartOptions { one_of_a_few: false, ..StartOptions::new(lifetime)? };
+    Ok((Lab::start_with(&spec, options, |_| ()).await?, true))
+}
+
+async fn measure(
+    args: &BenchArgs,
+    lab: &Lab,
+    environment: Environment,
+    workspace: &Workspace,
+    display: &Arc<Display>,
+) -> Result<BenchOutcome, BenchError> {
+    let measured = flow::run(lab.endpoints(), &args.options(lab, display)).await?;
+    let status = lab.status().await?;
+    let report =
+        Report::new(Inputs { spec: lab.spec(), status: &status, environment, measured, backend: "local" });
+    let folder = report.write(&workspace.labs().join("runs"))?;
+    Ok(BenchOutcome { report, folder })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn args(line: &str) -> BenchArgs {
+        Line::parse_from(format!("bench {line}").split_whitespace()).args
+    }
+
+    #[test]
+    fn what_is_left_open_is_the_default_or_what_runs() {
+        let spec = args("").spec();
+        assert_eq!(spec, LabSpec { blob: BlobStore::Native, ..LabSpec::default() });
+        let running = LabSpec { blob: BlobStore::Azurite, topology: Topology::Shared, ..LabSpec::default() };
+        assert_eq!(args("").over(running.clone()), running);
+        assert_eq!(running.differences(&args("--blob native").over(running.clone())).len(), 1);
+    }
+
+    #[test]
+    fn the_articles_settings() {
+        let spec = args("--preset article --stack warp-rust").spec();
+        assert_eq!((spec.topology, spec.dapr_replicas, spec.replicas), (Topology::Shared, 10, 1));
+        assert_eq!(args("--preset article --dapr-replicas 3").spec().dapr_replicas, 3);
+        assert_eq!(spec.validate(), Ok(()));
+    }
+
+    #[test]
+    fn sidecars_follow_the_application() {
+        let spec = args("--replicas 3").spec();
+        assert_eq!((spec.replicas, spec.dapr_replicas), (3, 3));
+        assert!(args("--dapr-replicas 2").spec().validate().is_err());
+    }
+
+    #[test]
+    fn the_reports_command_is_one_that_this_command_takes() {
+        let report = crate::report::sample::report();
+        let words = report.command.strip_prefix("cargo lab ").expect("the alias");
+        let args = Line::parse_from(words.split_whitespace()).args;
+        assert_eq!((args.orders, args.seed), (1_000, 42));
+        assert_eq!(args.spec(), LabSpec { name: "main".into(), ..crate::report::sample::spec() });
+    }
+}

@@ -1,0 +1,73 @@
+//! `lab build`: what a lab needs, into `dist/`.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Output;
+use super::error::CliError;
+use crate::build::{self, Artefact, Step};
+use crate::exit::Exit;
+use crate::paths::Workspace;
+use crate::spec::{BlobStore, Role, Stacks};
+
+/// Build what a lab needs, in release, into dist/. What has not changed is left alone.
+#[derive(Debug, Clone, Args)]
+pub(super) struct BuildArgs {
+    /// The stack, one for all roles or one for each.
+    #[arg(long, value_name = "STACK", env = "LAB_STACK", default_value = "spin-rust")]
+    stack: Stacks,
+    /// The blob store; both without it.
+    #[arg(long, value_name = "STORE", env = "LAB_BLOB")]
+    blob: Option<BlobStore>,
+    /// Everything: every stack, every store, every packaging.
+    #[arg(long)]
+    all: bool,
+}
+
+/// What is in `dist/` now.
+#[derive(Debug, Serialize)]
+struct Built {
+    dist: std::path::PathBuf,
+    artefacts: Vec<&'static str>,
+}
+
+pub(super) fn run(args: &BuildArgs, output: Output) -> Result<Exit, CliError> {
+    let workspace = Workspace::find()?;
+    let wanted = args.wanted();
+    ensure(&workspace, &wanted, output)?;
+    let built =
+        Built { dist: workspace.dist(), artefacts: wanted.iter().map(|wanted| wanted.name()).collect() };
+    output.result(&built, || format!("{}: {}\n", built.dist.display(), built.artefacts.join(", ")));
+    Ok(Exit::Ok)
+}
+
+/// Builds what is missing, and tells each step and its time.
+pub(super) fn ensure(
+    workspace: &Workspace,
+    wanted: &BTreeSet<Artefact>,
+    output: Output,
+) -> Result<(), CliError> {
+    build::build(workspace, wanted, |step| match step {
+        Step::Waiting => output.note("waiting for another build"),
+        Step::Fresh(_) => {}
+        Step::Started { command, .. } => output.note(&format!("building: {command}")),
+        Step::Done { what, took } => output.note(&format!("built {what} in {:.1} s", took.as_secs_f64())),
+    })?;
+    Ok(())
+}
+
+impl BuildArgs {
+    fn wanted(&self) -> BTreeSet<Artefact> {
+        if self.all {
+            return Artefact::ALL.into();
+        }
+        let stacks = Role::ALL.iter().map(|role| self.stack.of(*role));
+        let mut wanted = Artefact::of_parts(stacks, self.blob);
+        if self.blob.is_none() {
+            wanted.extend([Artefact::Azurite, Artefact::BlobEmulator]);
+        }
+        wanted
+    }
+}

@@ -1,0 +1,73 @@
+//! What a command tells when it fails: what, why, and what to do, in this order, each once.
+
+use super::bench::BenchError;
+use crate::backend::LabError;
+use crate::build::BuildError;
+use crate::exit::Exit;
+use crate::paths::NoWorkspace;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// Something could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The lab.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// A run.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    /// The relay.
+    #[error("failed to serve on {address}")]
+    Service {
+        /// Where it should have listened.
+        address: std::net::SocketAddr,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The runtime.
+    #[error("failed to start the runtime")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl From<NoWorkspace> for CliError {
+    fn from(error: NoWorkspace) -> Self {
+        Self::Lab(error.into())
+    }
+}
+
+impl CliError {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Build(_) => Exit::BuildFailed,
+            Self::Lab(error) => error.exit(),
+            Self::Bench(error) => error.exit(),
+            Self::Service { .. } | Self::Runtime(_) => Exit::StartFailed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Build(error) => error.hint(),
+            Self::Lab(error) => error.hint(),
+            Self::Bench(error) => error.hint(),
+            Self::Service { .. } => Some("choose another address with --listen".to_owned()),
+            Self::Runtime(_) => None,
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "the command line is what prints")]
+    pub(super) fn print(&self) {
+        eprintln!("error: {self}");
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            eprintln!("caused by: {error}");
+            cause = error.source();
+        }
+        if let Some(hint) = self.hint() {
+            eprintln!("hint: {hint}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! One file a command: arguments, the call into the library, words for people. No logic that a test would want to reach.
+//!
+//! Results go to stdout, as text or as JSON; progress and errors go to stderr.
+
+pub mod bench;
+mod build;
+mod doctor;
+mod down;
+mod error;
+mod logs;
+mod orders;
+mod progress;
+mod service;
+mod shape;
+mod status;
+mod supervise;
+mod up;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use self::error::CliError;
+use crate::build::Artefact;
+use crate::exit::Exit;
+use crate::paths::Workspace;
+
+/// A local lab that sends orders through Service Bus, Dapr and WebAssembly or native services into blobs, and measures it.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version, arg_required_else_help = true)]
+struct Cli {
+    /// How results are written to stdout.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = "LAB_FORMAT")]
+    format: Format,
+    /// No progress on stderr.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs; the schemas are in lab/schemas.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(build::BuildArgs),
+    Up(up::UpArgs),
+    Down(down::DownArgs),
+    Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
+    Orders(orders::OrdersArgs),
+    Bench(bench::BenchArgs),
+    Doctor(doctor::DoctorArgs),
+    Service(service::ServiceArgs),
+    #[command(hide = true)]
+    Supervise(supervise::SuperviseArgs),
+}
+
+/// Parses the command line, carries it out and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = match run(cli) {
+        Ok(exit) => exit,
+        Err(error) => {
+            error.print();
+            error.exit()
+        }
+    };
+    exit.into()
+}
+
+fn run(cli: Cli) -> Result<Exit, CliError> {
+    // A relay passes bytes on and waits; a second thread would only cost wake-ups.
+    let mut runtime = match cli.command {
+        Command::Service(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build().map_err(CliError::Runtime)?;
+    let outcome = runtime.block_on(dispatch(cli));
+    // A blocking read that is still waiting must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(cli: Cli) -> Result<Exit, CliError> {
+    let output = Output { format: cli.format, quiet: cli.quiet };
+    match cli.command {
+        Command::Build(args) => build::run(&args, output),
+        Command::Up(args) => up::run(&args, output).await,
+        Command::Down(args) => down::run(&args, output).await,
+        Command::Status(args) => status::run(&args, output).await,
+        Command::Logs(args) => logs::run(&args).await,
+        Command::Orders(args) => run_orders(&args, output).await,
+        Command::Bench(args) => run_bench(&args, output).await,
+        Command::Doctor(args) => doctor::run(&args, output),
+        Command::Service(args) => service::run(args).await,
+        Command::Supervise(args) => supervise::run(args).await,
+    }
+}
+
+async fn run_orders(args: &orders::OrdersArgs, output: Output) -> Result<Exit, CliError> {
+    let orders::OrdersCommand::Generate(args) = &args.command;
+    let generated = orders::generate(args).await?;
+    output.result(&generated.manifest, || generated.text());
+    Ok(Exit::Ok)
+}
+
+async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliError> {
+    let workspace = Workspace::find()?;
+    args.spec().validate().map_err(crate::backend::LabError::from)?;
+    build::ensure(&workspace, &Artefact::of(&args.spec()), output)?;
+    let display = Arc::new(progress::Display::new(output.quiet));
+    let outcome = tokio::select! {
+        outcome = bench::bench(args, display) => outcome?,
+        // The lab that this process started ends with it.
+        _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+    };
+    output.result(&outcome.report, || outcome.text());
+    Ok(outcome.exit())
+}
+
+/// How a command speaks.
+#[derive(Debug, Clone, Copy)]
+struct Output {
+    format: Format,
+    quiet: bool,
+}
+
+impl Output {
+    /// The one result of a command.
+    #[expect(clippy::print_stdout, reason = "the command line is what prints")]
+    fn result(self, value: &impl Serialize, text: impl FnOnce() -> String) {
+        match self.format {
+            Format::Text => print!("{}", text()),
+            Format::Json => match serde_json::to_string_pretty(value) {
+                Ok(json) => println!("{json}"),
+                Err(error) => self.note(&format!("the result is no JSON: {error}")),
+            },
+        }
+    }
+
+    /// A line about what goes on.
+    #[expect(clippy::print_stderr, reason = "the command line is what prints")]
+    fn note(self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

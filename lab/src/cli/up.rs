@@ -1,0 +1,73 @@
+//! `lab up`: a running lab, in the foreground or left behind.
+
+use clap::Args;
+
+use super::error::CliError;
+use super::shape::ShapeArgs;
+use super::{Output, build, status};
+use crate::backend::{Lab, LabError, Lifetime, Progress, StartOptions};
+use crate::build::Artefact;
+use crate::exit::Exit;
+use crate::paths::Workspace;
+
+/// Start a lab and show where it answers. Ctrl-C ends it, unless it is detached.
+#[derive(Debug, Clone, Args)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    shape: ShapeArgs,
+    /// Name of the lab; several run on one machine.
+    #[arg(long, value_name = "NAME", env = "LAB_NAME", default_value = "main")]
+    lab: String,
+    /// Leave it running and return.
+    #[arg(long, short)]
+    detach: bool,
+}
+
+pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError> {
+    let workspace = Workspace::find()?;
+    let spec = args.shape.spec(&args.lab);
+    spec.validate().map_err(LabError::from)?;
+    if let Some(lab) = running(&workspace, &args.lab).await? {
+        let differences = lab.spec().differences(&spec);
+        if !differences.is_empty() {
+            let differences = differences.join(", ");
+            return Err(LabError::OtherSettings { name: args.lab.clone(), differences }.into());
+        }
+        output.note(&format!("lab '{}' is running already", args.lab));
+        status::show(&lab, output).await?;
+        return Ok(Exit::Ok);
+    }
+    build::ensure(&workspace, &Artefact::of(&spec), output)?;
+    let lifetime = if args.detach { Lifetime::Detached } else { Lifetime::WithThisProcess };
+    let options = StartOptions { one_of_a_few: false, ..StartOptions::new(lifetime)? };
+    let mut slowest_ms = 0;
+    let ready = |step: Progress| {
+        slowest_ms = slowest_ms.max(step.lab_ms);
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        let Progress { resource, program, ready_ms, lab_ms } = step;
+        let (own, lab) = (seconds(ready_ms), seconds(lab_ms));
+        output.note(&format!("✓ {resource:<28} {own:>6.2} s  {program}, {lab:.2} s after the start"));
+    };
+    let lab = Lab::start_with(&spec, options, ready).await?;
+    output.note(&format!("lab '{}' is ready after {:.2} s", lab.name(), slowest_ms as f64 / 1000.0));
+    status::show(&lab, output).await?;
+    if args.detach {
+        return Ok(Exit::Ok);
+    }
+    tokio::select! {
+        error = lab.ended() => Err(error.into()),
+        _ = tokio::signal::ctrl_c() => {
+            output.note("stopping");
+            lab.down().await?;
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+async fn running(workspace: &Workspace, name: &str) -> Result<Option<Lab>, CliError> {
+    match Lab::attach_in(workspace, name).await {
+        Ok(lab) => Ok(Some(lab)),
+        Err(LabError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,89 @@
+//! The bounds of the lab's own machinery, each with its reason. The measured flow has its own list.
+
+use std::time::Duration;
+
+/// Replicas of one role that a lab may have: the article's largest set-up has 10.
+pub const REPLICAS: u32 = 32;
+
+/// Characters of a lab's name: it becomes a folder.
+pub const NAME_CHARACTERS: usize = 40;
+
+/// Between two looks of a readiness probe.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// One attempt of a readiness probe, connecting included.
+pub const PROBE_ATTEMPT: Duration = Duration::from_secs(2);
+
+/// From the start of a program until it must be ready. Azurite needs 1–2 s on a busy machine, a cold compile of a Wasm
+/// application several seconds on a slow one.
+pub const READY: Duration = Duration::from_secs(60);
+
+/// From the start of the supervisor until every part must be ready, whatever single parts do.
+pub const LAB_READY: Duration = Duration::from_secs(120);
+
+/// From SIGTERM to SIGKILL. Dapr takes up to 5 s of its own to settle what is in flight.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// From the start of the supervisor until its control socket must answer.
+pub const SUPERVISOR_START: Duration = Duration::from_secs(10);
+
+/// From `down` until the supervisor must be gone: three tiers are stopped one after the other.
+pub const DOWN: Duration = Duration::from_secs(45);
+
+/// A replica that was asked for by restart or scale must be ready within this.
+pub const VERB: Duration = Duration::from_secs(75);
+
+/// First pause before a crashed resource is started again; doubled up to [`BACKOFF_MOST`].
+pub const BACKOFF_LEAST: Duration = Duration::from_millis(100);
+
+/// Longest pause before a crashed resource is started again.
+pub const BACKOFF_MOST: Duration = Duration::from_secs(5);
+
+/// A resource that stayed ready this long has earned the shortest pause again.
+pub const BACKOFF_FORGIVEN: Duration = Duration::from_secs(10);
+
+/// Starts in a row, each ended before it was ready, after which a resource is given up.
+pub const FAILED_STARTS: u32 = 6;
+
+/// Lines of a resource's log that an error shows.
+pub const LOG_TAIL_LINES: usize = 20;
+
+/// Bytes at the end of a log that are read for its tail.
+pub const LOG_TAIL_BYTES: u64 = 64 * 1024;
+
+/// Bytes of one line on a program's stdout that are kept; what is longer is cut.
+pub const STDOUT_LINE_BYTES: usize = 64 * 1024;
+
+/// Bytes of one line on the control socket: the status of 200 resources is 60 KB.
+pub const CONTROL_LINE_BYTES: usize = 1024 * 1024;
+
+/// Clients that the control socket serves at the same time.
+pub const CONTROL_CLIENTS: usize = 64;
+
+/// Between two samples of CPU and memory: what a killed process used after its last sample is lost.
+pub const USAGE_SAMPLE: Duration = Duration::from_millis(250);
+
+/// Ports that the lab chooses itself: below the kernel's ephemeral range, so that no outgoing connection of anybody
+/// takes one, and above the defaults of Dapr and Azurite.
+pub const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Ports tried before the lab gives up finding a free one.
+pub const PORT_ATTEMPTS: usize = 500;
+
+/// How long a test waits for its turn to have a lab.
+pub const SLOT_WAIT: Duration = Duration::from_secs(900);
+
+/// Between two looks at files that another process changes: locks, logs that are followed.
+pub const FILE_POLL: Duration = Duration::from_millis(100);
+
+/// Bytes that a relay holds for each direction of a connection: the largest order and its headers fit twice.
+pub const RELAY_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Connections that may wait to be accepted by a relay.
+pub const RELAY_BACKLOG: u32 = 1024;
+
+/// Bytes of one line on a relay's stdin: 32 targets fit many times.
+pub const RELAY_LINE_BYTES: u64 = 64 * 1024;
+
+/// Attempts to reach a target before a relay gives a connection up: one for each of a few replicas that just died.
+pub const RELAY_CONNECT_ATTEMPTS: usize = 3;

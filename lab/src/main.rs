@@ -1,0 +1,5 @@
+//! The command `lab`: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    lab::cli::main()
+}

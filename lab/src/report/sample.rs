@@ -1,0 +1,181 @@
+//! A report to test with: small, whole, with every kind of figure.
+
+use std::collections::BTreeMap;
+
+use super::{Environment, Inputs, Report};
+use crate::backend::ReplicaStatus;
+use crate::flow::clock::ClockOffset;
+use crate::flow::observe::DepthPoint;
+use crate::flow::stages::{BlobInstants, Ids, Stage, WrittenPoint};
+use crate::flow::usage::{MachineUsage, PartUsage, UsagePoint};
+use crate::flow::verify::Verification;
+use crate::flow::{DeadLetter, Measured, Scheduling, Setup};
+use crate::spec::{BlobStore, LabSpec, Topology};
+
+pub fn spec() -> LabSpec {
+    LabSpec { blob: BlobStore::Native, topology: Topology::Shared, dapr_replicas: 3, ..LabSpec::default() }
+}
+
+fn replica(name: &str, program: &str, real: bool) -> ReplicaStatus {
+    ReplicaStatus {
+        name: name.into(),
+        program: program.into(),
+        real,
+        state: "ready".into(),
+        endpoint: None,
+        restarts: 0,
+        age_seconds: 3.0,
+        log: String::new(),
+    }
+}
+
+pub fn status() -> Vec<ReplicaStatus> {
+    let mut status = vec![
+        replica("servicebus", "servicebus-emulator", false),
+        replica("blob", "blob-emulator", false),
+        replica("lab-dapr", "dapr-emulator", false),
+        replica("service-distributor", "lab", false),
+    ];
+    let apps = ["distributor-1", "distributor-2", "receiver-express-1", "receiver-standard-1"];
+    status.extend(apps.map(|name| replica(name, "spin-host", false)));
+    status.extend((1..=3).map(|number| replica(&format!("distributor-dapr-{number}"), "daprd", true)));
+    status
+}
+
+fn stage(name: &str, meaning: &str, p50_us: u64) -> Stage {
+    Stage {
+        name: name.into(),
+        meaning: meaning.into(),
+        count: 1_000,
+        mean_us: p50_us as f64 * 1.2,
+        min_us: p50_us / 10,
+        p50_us,
+        p90_us: p50_us * 2,
+        p99_us: p50_us * 3,
+        max_us: p50_us * 4,
+    }
+}
+
+pub fn measured() -> Measured {
+    let part = |name: &str, cpu_seconds: f64, mebibytes: u64| PartUsage {
+        name: name.into(),
+        cpu_seconds,
+        rss_before_bytes: mebibytes << 20,
+        rss_most_bytes: (mebibytes + 5) << 20,
+    };
+    let depth = |index: i64| DepthPoint {
+        since_t0_ms: index * 50,
+        ingress: 1_000_u64.saturating_sub(index as u64 * 30),
+        express: (index as u64 * 11) % 180,
+        standard: (index as u64 * 7) % 120,
+        stored: (index as u64 * 25).min(1_000),
+    };
+    Measured {
+        setup: Setup {
+            orders: 1_000,
+            seed: 42,
+            data_sha256: "00ff".into(),
+            data_bytes: 620_000,
+            warm_up_orders: 200,
+        },
+        scheduling: Scheduling {
+            attempts: 1,
+            t0_us: 1_767_225_600_000_000,
+            lead_ms: 500,
+            sending_ms: 160,
+            sends_per_second: 6_250.0,
+        },
+        clocks: vec![
+            ClockOffset { of: "broker".into(), offset_us: 12, error_us: 60 },
+            ClockOffset { of: "blob".into(), offset_us: -8, error_us: 55 },
+        ],
+        blob_instants: BlobInstants::BlobRecorder,
+        duration_seconds: Some(2.0),
+        throughput_per_second: Some(500.0),
+        stages: vec![
+            stage("ingress queue", "due → delivered to the distributor", 900_000),
+            stage("distributor", "delivered to the distributor → accepted by the second queue", 4_000),
+            stage("second queue", "accepted by the second queue → delivered to the receiver", 700),
+            stage("receiver", "delivered to the receiver → blob written", 2_500),
+            stage("end to end", "due → blob written", 950_000),
+        ],
+        depth: (0..=40).map(depth).collect(),
+        written: (0..20).map(|index| WrittenPoint { since_t0_ms: index * 100, blobs: 50 }).collect(),
+        written_interval_ms: 100,
+        parts: vec![
+            part("distributor-1", 0.8, 40),
+            part("distributor-2", 0.7, 41),
+            part("receiver-express-1", 0.5, 40),
+            part("servicebus", 0.2, 12),
+            part("blob", 0.05, 9),
+        ],
+        usage: vec![UsagePoint {
+            since_t0_ms: 0,
+            cpu_seconds: BTreeMap::from([("blob".into(), 0.0)]),
+            rss_bytes: BTreeMap::from([("blob".into(), 9 << 20)]),
+        }],
+        machine: Some(MachineUsage { cores: 2, busy_seconds: 3.6, busy_share: 0.9 }),
+        usage_seconds: 2.05,
+        verification: Verification { expected: 1_000, correct: 1_000, ..Verification::default() },
+        duplicated: Ids::default(),
+        delivered_early: Ids::default(),
+        arrived_late: Ids::default(),
+        dead_lettered: 0,
+        dead_letters: Vec::new(),
+        foreign_rows: 0,
+        recorder_dropped: 0,
+    }
+}
+
+fn environment() -> Environment {
+    Environment {
+        lab_version: "0.1.0".into(),
+        git_commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
+        cpu_model: Some("Example CPU <7>".into()),
+        cores: 2,
+        memory_bytes: Some(8 << 30),
+        platform: "linux-x86_64".into(),
+        kernel: Some("6.1.0".into()),
+        load_before: Some([0.1, 0.2, 0.3]),
+    }
+}
+
+fn of(measured: Measured) -> Report {
+    let (spec, status) = (spec(), status());
+    Report::new(Inputs {
+        spec: &spec,
+        status: &status,
+        environment: environment(),
+        measured,
+        backend: "local",
+    })
+}
+
+pub fn report() -> Report {
+    of(measured())
+}
+
+/// A run in which things went wrong.
+pub fn failed() -> Report {
+    let ids = |examples: &[u64]| Ids { count: examples.len() as u64, examples: examples.to_vec() };
+    let mut measured = measured();
+    measured.throughput_per_second = None;
+    measured.verification = Verification {
+        expected: 1_000,
+        correct: 996,
+        lost: ids(&[5, 9]),
+        altered: ids(&[7]),
+        misplaced: ids(&[8]),
+        unexpected_blobs: 1,
+        unexpected_examples: vec!["express-outbox/<x>".into()],
+    };
+    measured.duplicated = ids(&[1, 2, 3]);
+    measured.dead_lettered = 1;
+    measured.dead_letters = vec![DeadLetter {
+        queue: "q-order-express".into(),
+        reason: "MaxDeliveryCountExceeded".into(),
+        description: "delivered 10 times".into(),
+        delivery_count: 10,
+    }];
+    of(measured)
+}

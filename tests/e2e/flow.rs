@@ -1,0 +1,92 @@
+//! The main job, on every stack and topology: a thousand orders scheduled for one instant become a thousand blobs.
+
+use lab::backend::Part;
+use lab::flow::{self, RunOptions};
+use lab::spec::{BlobStore, LabSpec, Role, Stack, Stacks, Topology};
+
+use crate::support::{TestLab, spec, with_replicas};
+
+const ORDERS: u64 = 1_000;
+
+/// CPU that a replica must have used to count as having worked: a hundred times what one that idles for the length of
+/// a run uses, a tenth of its fair share.
+const WORKED_CPU_SECONDS: f64 = 0.003;
+
+async fn run(name: &str, spec: LabSpec) {
+    let lab = TestLab::start(name, spec).await;
+    measure(&lab).await;
+    lab.finish().await;
+}
+
+async fn measure(lab: &TestLab) {
+    let measured =
+        flow::run(lab.lab().endpoints(), &RunOptions::new(ORDERS, 1)).await.expect("the run is valid");
+    assert!(measured.is_clean(), "{:#?}", measured.verification);
+    assert_eq!(measured.verification.correct, ORDERS);
+    assert!(measured.throughput_per_second.is_some_and(|rate| rate > 0.0));
+    assert_eq!(measured.delivered_early.count, 0, "an order was delivered before T0");
+    assert_eq!(measured.recorder_dropped, 0);
+}
+
+/// Runs with replicas, and shows that each of them did a part of the work.
+async fn run_shared(name: &str, spec: LabSpec) {
+    let spec = with_replicas(spec);
+    let mut replicas = Vec::new();
+    for role in Role::ALL {
+        replicas.extend((1..=spec.replicas).map(|replica| format!("{}-{replica}", Part::App(*role))));
+        replicas.extend((1..=spec.dapr_replicas).map(|replica| format!("{}-{replica}", Part::Dapr(*role))));
+    }
+    let lab = TestLab::start(name, spec).await;
+    let mut before = Vec::new();
+    for replica in &replicas {
+        before.push(lab.cpu_seconds(replica).await);
+    }
+    measure(&lab).await;
+    for (replica, before) in replicas.iter().zip(before) {
+        let used = lab.cpu_seconds(replica).await - before;
+        assert!(used > WORKED_CPU_SECONDS, "{replica} did not work: {used} s of CPU");
+    }
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn spin_rust_sidecar_on_azurite() {
+    run("spin-sidecar", spec(Stack::SpinRust, Topology::Sidecar)).await;
+}
+
+#[tokio::test]
+async fn spin_rust_shared_on_azurite() {
+    run_shared("spin-shared", spec(Stack::SpinRust, Topology::Shared)).await;
+}
+
+#[tokio::test]
+async fn warp_rust_sidecar_on_azurite() {
+    run("warp-sidecar", spec(Stack::WarpRust, Topology::Sidecar)).await;
+}
+
+#[tokio::test]
+async fn warp_rust_shared_on_azurite() {
+    run_shared("warp-shared", spec(Stack::WarpRust, Topology::Shared)).await;
+}
+
+#[tokio::test]
+async fn spin_rust_shared_on_the_native_store() {
+    let native = LabSpec { blob: BlobStore::Native, ..spec(Stack::SpinRust, Topology::Shared) };
+    run_shared("spin-native", native).await;
+}
+
+#[tokio::test]
+async fn warp_rust_sidecar_on_the_native_store() {
+    let native = LabSpec { blob: BlobStore::Native, ..spec(Stack::WarpRust, Topology::Sidecar) };
+    run("warp-native", native).await;
+}
+
+#[tokio::test]
+async fn a_spin_distributor_beside_native_receivers() {
+    let stacks = Stacks {
+        distributor: Stack::SpinRust,
+        receiver_express: Stack::WarpRust,
+        receiver_standard: Stack::SpinRust,
+    };
+    run("mixed", LabSpec { stacks, ..spec(Stack::SpinRust, Topology::Sidecar) }).await;
+}

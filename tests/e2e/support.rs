@@ -1,0 +1,223 @@
+//! A lab for a test: started when asked for, its logs checked, gone when the test is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lab::backend::{AfterKill, Lab, Lifetime, Part};
+use lab::build::{self, Artefact, Step};
+use lab::flow::blobs::Blobs;
+use lab::flow::broker::{Broker, QueueCounts};
+use lab::flow::dapr::Dapr;
+use lab::flow::dataset::DataSet;
+use lab::flow::observe::{self, Patience, Tally};
+use lab::flow::verify;
+use lab::logs::Level;
+use lab::paths::Workspace;
+use lab::spec::{LabSpec, Role, Stack, Stacks, Topology};
+
+/// How long the broker holds a message for a receiver in these labs: short, so that what a killed one held comes back soon.
+pub const LOCK_SECONDS: u32 = 5;
+
+/// Deliveries after which a message is dead-lettered in these labs.
+pub const MAX_DELIVERY_COUNT: u32 = 3;
+
+/// The longest that any single condition may take.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running lab, its clients, and the log lines that the test expects.
+pub struct TestLab {
+    lab: Lab,
+    /// The broker, by its HTTP port.
+    pub broker: Broker,
+    /// The blob store.
+    pub blobs: Blobs,
+    /// The lab's own Dapr.
+    pub dapr: Dapr,
+    expected_log_lines: Vec<&'static str>,
+}
+
+/// A lab whose roles all run on `stack`.
+pub fn spec(stack: Stack, topology: Topology) -> LabSpec {
+    LabSpec {
+        stacks: Stacks::all(stack),
+        topology,
+        lock_seconds: LOCK_SECONDS,
+        max_delivery_count: MAX_DELIVERY_COUNT,
+        ..LabSpec::default()
+    }
+}
+
+/// Two replicas of every application behind three of Dapr.
+pub fn with_replicas(spec: LabSpec) -> LabSpec {
+    LabSpec { replicas: 2, dapr_replicas: 3, ..spec }
+}
+
+impl TestLab {
+    /// Builds what is missing and starts a lab that ends with this test. A name of its own keeps its state apart.
+    pub async fn start(name: &str, spec: LabSpec) -> Self {
+        let spec = LabSpec { name: format!("e2e-{name}"), ..spec };
+        build_what_is_missing(&spec).await;
+        let lab = Lab::start(&spec, Lifetime::WithThisProcess)
+            .await
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let endpoints = lab.endpoints();
+        Self {
+            broker: Broker::new(&endpoints.servicebus_http).expect("the broker's address is a URL"),
+            blobs: Blobs::new(&endpoints.blob).expect("the blob store's key is base64"),
+            dapr: Dapr::new(&endpoints.lab_dapr).expect("Dapr's address is a URL"),
+            lab,
+            expected_log_lines: Vec::new(),
+        }
+    }
+
+    /// The lab itself.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// Declares that warnings with this text may stand in a log.
+    pub fn expect_log_line(&mut self, text: &'static str) {
+        self.expected_log_lines.push(text);
+    }
+
+    /// Declares the warnings of parts whose peer is gone for a while.
+    pub fn expect_broken_connections(&mut self) {
+        for text in BROKEN_CONNECTIONS {
+            self.expect_log_line(text);
+        }
+    }
+
+    /// Counts of every queue.
+    pub async fn queues(&self) -> Vec<QueueCounts> {
+        self.broker.queues().await.expect("the broker tells its queues")
+    }
+
+    /// Counts of one queue.
+    pub async fn queue(&self, name: &str) -> QueueCounts {
+        let queues = self.queues().await;
+        queues.into_iter().find(|queue| queue.name == name).expect("the queue exists")
+    }
+
+    /// Sends orders, due at once.
+    pub async fn send(&self, orders: &DataSet) {
+        for index in 0..orders.len() {
+            let body = orders.body(index).expect("the index is in the set");
+            self.dapr.send(body, None).await.expect("Dapr takes an order");
+        }
+    }
+
+    /// Waits until `orders` orders that were sent after `before` are stored or dead-lettered.
+    pub async fn await_done(&self, before: &[QueueCounts], orders: u64) -> Tally {
+        let patience = Patience { deadline: DEADLINE, stall: DEADLINE };
+        observe::await_done(&self.broker, before, orders, patience)
+            .await
+            .unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
+
+    /// Waits until between 10 % and 90 % of the orders sent after `before` are stored.
+    pub async fn await_middle(&self, before: &[QueueCounts], orders: u64) {
+        let patience = Patience { deadline: DEADLINE, stall: DEADLINE };
+        let begun = |tally: &Tally| tally.stored >= orders / 10;
+        let tally = observe::wait_until(
+            &self.broker,
+            before,
+            orders,
+            patience,
+            "a tenth of the orders",
+            begun,
+            |_| {},
+        )
+        .await
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert!(
+            tally.stored <= orders * 9 / 10,
+            "the fault comes too late: {} of {orders} are stored",
+            tally.stored
+        );
+    }
+
+    /// Asserts that every order of the set is a blob, unchanged, in its place, and that no other is there.
+    pub async fn assert_stored(&self, orders: DataSet) {
+        let verification =
+            verify::verify(&self.blobs, &Arc::new(orders)).await.expect("the blobs can be read");
+        assert!(verification.is_clean(), "{verification:#?}");
+    }
+
+    /// Kills one replica without warning; its restart is the lab's business.
+    pub async fn kill(&self, part: Part, replica: u32) {
+        self.lab.kill(part, replica, AfterKill::Policy).await.expect("the part can be killed");
+    }
+
+    /// Kills one replica, which stays down.
+    pub async fn take_down(&self, part: Part, replica: u32) {
+        self.lab.kill(part, replica, AfterKill::StayDown).await.expect("the part can be killed");
+    }
+
+    /// Starts a replica that is down.
+    pub async fn bring_back(&self, part: Part, replica: u32) {
+        self.lab.restart(part, replica).await.expect("the part can be started");
+    }
+
+    /// CPU seconds of the resource with this name.
+    pub async fn cpu_seconds(&self, resource: &str) -> f64 {
+        let usage = self.lab.usage().await.expect("the lab tells what its parts use");
+        let part = usage.iter().find(|part| part.name == resource);
+        part.unwrap_or_else(|| panic!("no resource {resource} in {usage:#?}")).cpu_seconds
+    }
+
+    /// The application of a role, for requests of our own.
+    pub fn app(&self, role: Role) -> String {
+        self.lab.endpoints().apps[&role].clone()
+    }
+
+    /// Ends the lab and asserts that no part warned of anything that the test did not expect.
+    pub async fn finish(self) {
+        self.lab.down().await.expect("the lab stops");
+        let lines = self.lab.logs(&[]).expect("the lab has logs");
+        let unexpected: Vec<_> = lines
+            .iter()
+            .filter(|line| line.level().is_some_and(|level| level >= Level::Warn))
+            .filter(|line| !self.expected_log_lines.iter().any(|text| line.text.contains(text)))
+            .map(|line| format!("{}│ {}", line.resource, line.text))
+            .collect();
+        assert!(unexpected.is_empty(), "unexpected warnings:\n{}", unexpected.join("\n"));
+        self.lab.down_and_forget().await.expect("the lab's folder can be removed");
+    }
+}
+
+/// So that `cargo test --test e2e` needs nothing before it. Only one test builds; the others find everything fresh.
+async fn build_what_is_missing(spec: &LabSpec) {
+    let wanted = Artefact::of(spec);
+    let built = tokio::task::spawn_blocking(move || {
+        let workspace = Workspace::find().expect("the suite runs in the workspace");
+        build::build(&workspace, &wanted, |step| {
+            if let Step::Started { command, .. } = step {
+                eprintln!("building: {command}");
+            }
+        })
+    });
+    built.await.expect("the build does not panic").unwrap_or_else(|error| panic!("{}", chain(&error)));
+}
+
+/// What parts say while a peer of theirs is gone.
+const BROKEN_CONNECTIONS: [&str; 8] = [
+    "Dapr cannot be reached",
+    "a call of Dapr failed",
+    "error invoking app",
+    "fails to send binding event",
+    "connection",
+    "lock",
+    "exited",
+    "Connection",
+];
+
+/// An error with all its causes, as a person would see it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!("\n  caused by: {cause}"));
+        source = cause.source();
+    }
+    text
+}

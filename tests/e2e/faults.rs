@@ -133,7 +133,7 @@ const NOTICE: std::time::Duration = std::time::Duration::from_secs(5);
 #[tokio::test]
 async fn nothing_is_left_when_the_lab_itself_is_killed() {
     let lab = TestLab::start("crash", spec(Stack::SpinRust, Topology::Shared)).await;
-    let remains = lab.lab().crash().await.expect("the lab can be killed");
+    let remains = lab.crash().await;
     if let Err(alive) = remains.gone(NOTICE).await {
         panic!("still alive after {NOTICE:?}: {alive:?}");
     }

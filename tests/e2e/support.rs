@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lab::backend::{AfterKill, Lab, Lifetime, Part};
+use lab::backend::{AfterKill, Lab, Lifetime, Part, Remains};
 use lab::build::{self, Artefact, Step};
 use lab::flow::blobs::Blobs;
 use lab::flow::broker::{Broker, QueueCounts};
@@ -151,6 +151,11 @@ impl TestLab {
     /// Kills one replica, which stays down.
     pub async fn take_down(&self, part: Part, replica: u32) {
         self.lab.kill(part, replica, AfterKill::StayDown).await.expect("the part can be killed");
+    }
+
+    /// Kills the lab's owner without warning. The test may start another lab after it: this one's turn is over.
+    pub async fn crash(self) -> Remains {
+        self.lab.crash().await.expect("the lab can be killed")
     }
 
     /// Starts a replica that is down.

@@ -21,17 +21,19 @@ fn count() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
-/// Waits for a slot.
+/// Waits for a slot. Whoever waits holds the turn, so that nobody who comes later is served before.
 pub(super) async fn take() -> Result<Slot, LabError> {
-    let folder = runtime_folder();
-    let (started, slots) = (Instant::now(), count());
+    let (folder, started, slots) = (runtime_folder(), Instant::now(), count());
+    let failed = |source| LabError::File { operation: "lock a slot in", path: folder.clone(), source };
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let mut turn = None;
     loop {
-        let taken = try_take(&folder, slots).map_err(|source| LabError::File {
-            operation: "lock a slot in",
-            path: folder.clone(),
-            source,
-        })?;
-        if let Some(slot) = taken {
+        if turn.is_none() {
+            turn = try_lock(&folder, "turn").map_err(failed)?;
+        }
+        if turn.is_some()
+            && let Some(slot) = try_take(&folder, slots).map_err(failed)?
+        {
             return Ok(slot);
         }
         if started.elapsed() > limits::SLOT_WAIT {
@@ -42,20 +44,23 @@ pub(super) async fn take() -> Result<Slot, LabError> {
 }
 
 fn try_take(folder: &Path, slots: usize) -> io::Result<Option<Slot>> {
-    fs::create_dir_all(folder)?;
     for number in 1..=slots {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join(format!("slot-{number}.lock")))?;
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(Slot { _locked: file })),
-            Err(fs::TryLockError::WouldBlock) => {}
-            Err(fs::TryLockError::Error(error)) => return Err(error),
+        if let Some(locked) = try_lock(folder, &format!("slot-{number}"))? {
+            return Ok(Some(Slot { _locked: locked }));
         }
     }
     Ok(None)
+}
+
+/// The file, locked, unless somebody else holds it.
+fn try_lock(folder: &Path, name: &str) -> io::Result<Option<File>> {
+    let path = folder.join(format!("{name}.lock"));
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::resources::{ResourceError, read_file};
 
@@ -23,25 +24,69 @@ impl Default for Configuration {
     }
 }
 
+/// Parts of a Configuration that daprd knows and that make no difference here.
+type WithoutEffect = IgnoredAny;
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
+    #[serde(default, rename = "apiVersion")]
+    _api_version: WithoutEffect,
     #[serde(default)]
     kind: Option<String>,
+    #[serde(default, rename = "metadata")]
+    _metadata: WithoutEffect,
     #[serde(default)]
     spec: Option<Spec>,
 }
 
+/// dapr, `pkg/config/configuration.go`, `ConfigurationSpec`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Spec {
     #[serde(default)]
     tracing: Option<Tracing>,
+    #[serde(default, rename = "accessControl")]
+    _access_control: WithoutEffect,
+    #[serde(default, rename = "api")]
+    _api: WithoutEffect,
+    #[serde(default, rename = "appHttpPipeline")]
+    _app_http_pipeline: WithoutEffect,
+    #[serde(default, rename = "components")]
+    _components: WithoutEffect,
+    #[serde(default, rename = "features")]
+    _features: WithoutEffect,
+    #[serde(default, rename = "httpPipeline")]
+    _http_pipeline: WithoutEffect,
+    #[serde(default, rename = "logging")]
+    _logging: WithoutEffect,
+    #[serde(default, rename = "metric")]
+    _metric: WithoutEffect,
+    #[serde(default, rename = "metrics")]
+    _metrics: WithoutEffect,
+    #[serde(default, rename = "mtls")]
+    _mtls: WithoutEffect,
+    #[serde(default, rename = "nameResolution")]
+    _name_resolution: WithoutEffect,
+    #[serde(default, rename = "secrets")]
+    _secrets: WithoutEffect,
+    #[serde(default, rename = "wasm")]
+    _wasm: WithoutEffect,
+    #[serde(default, rename = "workflow")]
+    _workflow: WithoutEffect,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Tracing {
     #[serde(default)]
     sampling_rate: Option<serde_json::Value>,
+    #[serde(default, rename = "otel")]
+    _otel: WithoutEffect,
+    #[serde(default, rename = "stdout")]
+    _stdout: WithoutEffect,
+    #[serde(default, rename = "zipkin")]
+    _zipkin: WithoutEffect,
 }
 
 /// Reads the files; later ones win. Environment variables in them are expanded, as daprd does.
@@ -111,6 +156,13 @@ mod tests {
         assert_eq!(rate(text).expect("valid"), Some(0.0));
         assert_eq!(rate(&text.replace("\"0\"", "\"half\"")).expect("valid"), Some(SAMPLING_RATE_DEFAULT));
         assert_eq!(rate("kind: Configuration\nspec: {}\n").expect("valid"), None);
+    }
+
+    #[test]
+    fn what_daprd_knows_is_taken_and_a_typing_error_is_not() {
+        assert_eq!(rate("kind: Configuration\nspec: {features: [], mtls: {enabled: true}}\n").expect("valid"), None);
+        let message = rate("kind: Configuration\nspec:\n  tracing:\n    samplingrate: \"1\"\n").expect_err("refused");
+        assert!(message.to_string().starts_with("config.yaml:4: "), "{message}");
     }
 
     #[test]

@@ -22,7 +22,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
+use limits::{FREE_PORT_TRIES_MAX, STOP_SETTLE_GRACE};
 use runtime::Runtime;
 
 /// Binds the addresses of the API: all on one port, which the first decides. Addresses that this machine does not have
@@ -31,6 +33,24 @@ use runtime::Runtime;
 /// # Errors
 /// When the first cannot be bound, or another is taken.
 pub async fn bind(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpListener>> {
+    let any_port = addresses.first().is_some_and(|first| first.port() == 0);
+    let mut tries = 1;
+    loop {
+        match bind_to_one_port(addresses).await {
+            // A port that is free at the first address may be taken at the second.
+            Err(error)
+                if any_port
+                    && error.kind() == std::io::ErrorKind::AddrInUse
+                    && tries < FREE_PORT_TRIES_MAX =>
+            {
+                tries += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn bind_to_one_port(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     for address in addresses {
         let mut address = *address;
@@ -52,7 +72,10 @@ pub async fn bind(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpListener>>
 /// are finished and settled within the grace time, and after them the calls to the API.
 pub async fn serve(listeners: Vec<TcpListener>, runtime: Arc<Runtime>) {
     let api = api::Server::start(listeners, &runtime);
-    lifecycle::run(Arc::clone(&runtime)).await;
-    api.stop(runtime.options.grace()).await;
+    let inputs = lifecycle::run(&runtime).await;
+    let deadline = Instant::now() + runtime.options.grace();
+    // What the inputs have in flight may still call the API.
+    lifecycle::stop_inputs(inputs, runtime.options.grace()).await;
+    api.stop(deadline.max(Instant::now() + STOP_SETTLE_GRACE)).await;
     runtime.close_brokers().await;
 }

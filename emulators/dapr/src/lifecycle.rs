@@ -16,8 +16,8 @@ use crate::limits::{APP_DIAL_INTERVAL, APP_DIAL_LOG_EVERY};
 use crate::runtime::{Input, Runtime};
 use crate::servicebus::input::{RunningInput, Target};
 
-/// Runs the inputs until the runtime is shut down, then stops them within its grace time.
-pub(crate) async fn run(runtime: Arc<Runtime>) {
+/// Starts the inputs when the application is there, and returns those that read when the runtime is shut down.
+pub(crate) async fn run(runtime: &Runtime) -> Vec<RunningInput> {
     let shutdown = runtime.shutdown.clone();
     let mut running = Vec::new();
     let lives = async {
@@ -28,13 +28,13 @@ pub(crate) async fn run(runtime: Arc<Runtime>) {
             runtime.set_ready();
             return std::future::pending().await;
         };
-        wait_for_app(&runtime, app).await;
-        ask_for_config(&runtime, app).await;
+        wait_for_app(runtime, app).await;
+        ask_for_config(runtime, app).await;
         if runtime.options.enable_app_health_check {
             runtime.set_ready();
-            follow_health(&runtime, app, &mut running).await;
+            follow_health(runtime, app, &mut running).await;
         } else {
-            start_inputs(&runtime, app, &mut running).await;
+            start_inputs(runtime, app, &mut running).await;
             runtime.set_ready();
             std::future::pending().await
         }
@@ -43,7 +43,7 @@ pub(crate) async fn run(runtime: Arc<Runtime>) {
         () = lives => {}
         () = shutdown.cancelled() => {}
     }
-    stop_inputs(running, runtime.options.grace()).await;
+    running
 }
 
 /// Dials the application's port until something listens there.
@@ -160,7 +160,8 @@ async fn follow_health(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut V
     }
 }
 
-async fn stop_inputs(running: Vec<RunningInput>, grace: Duration) {
+/// Stops them all at the same time: see [`RunningInput::stop`].
+pub(crate) async fn stop_inputs(running: Vec<RunningInput>, grace: Duration) {
     let mut stops: JoinSet<()> = running.into_iter().map(|input| input.stop(grace)).collect();
     while stops.join_next().await.is_some() {}
 }

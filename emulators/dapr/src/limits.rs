@@ -11,6 +11,15 @@ pub const BODY_BYTES_DEFAULT: usize = 4 << 20;
 /// Bytes of request headers when `--read-buffer-size` is not given (daprd: 4 KiB).
 pub const HEADER_BYTES_DEFAULT: usize = 4 << 10;
 
+/// hyper's least buffer for a request's head.
+pub const BUFFER_BYTES_MIN: usize = 8192;
+/// What Go adds to its limit of header bytes (`net/http`, `initialReadLimitSize`).
+pub const HEADER_BYTES_SLOP: usize = 4096;
+/// Pause after an accept that failed, for example because all file descriptors are in use.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Free ports that are tried until one is free at every address of the API.
+pub const FREE_PORT_TRIES_MAX: usize = 16;
+
 /// Bytes of a body beyond the limit that are read and thrown away, so that the client sees the answer.
 pub const BODY_DRAIN_BYTES_MAX: usize = 256 << 20;
 
@@ -58,6 +67,19 @@ pub const BLOB_LIST_PAGE_MAX: i32 = 5_000;
 
 /// One try to connect to the broker.
 pub const BROKER_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the brokers may take to close their connections when the program ends.
+pub const BROKER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before a receiving link that could not be opened is tried again, at first and at most, and its growth
+/// (dapr/kit's retry).
+pub const LINK_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// See [`LINK_PAUSE`].
+pub const LINK_PAUSE_FACTOR: f64 = 1.5;
+/// Growth of the pause between two tries to send, and its bound (cenkalti/backoff's defaults).
+pub const SEND_PAUSE_FACTOR: f64 = 1.5;
+/// See [`SEND_PAUSE_FACTOR`].
+pub const SEND_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Finished deliveries that are counted at once.
+pub const DONE_BATCH: usize = 1024;
 /// Locks that are renewed at the same time (daprd: 20).
 pub const LOCK_RENEWALS_MAX: usize = 20;
 /// Failed deliveries that pass at once before their rate is held down (uber-go/ratelimit's slack: 10).

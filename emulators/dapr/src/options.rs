@@ -44,7 +44,7 @@ const WITHOUT_EFFECT: &[(&str, bool)] = &[
 #[command(name = "dapr-emulator", version, disable_help_subcommand = true)]
 pub struct Options {
     /// Id of the application; component scopes and {appID} go by it
-    #[arg(long, default_value = "")]
+    #[arg(long, value_parser = app_id)]
     pub app_id: String,
 
     /// Port that the application listens on; without it nothing is delivered
@@ -67,9 +67,9 @@ pub struct Options {
     #[arg(long, default_value_t = 3500)]
     pub dapr_http_port: u16,
 
-    /// Addresses of the HTTP API, separated by commas; the first that can be bound is used. Default: loopback
-    #[arg(long, default_value = "")]
-    pub dapr_listen_addresses: String,
+    /// Addresses of the HTTP API, separated by commas. Default: loopback
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = ip_addresses)]
+    pub dapr_listen_addresses: IpAddresses,
 
     /// Folder with component files; may be given several times or as a list with commas
     #[arg(long, alias = "components-path", value_delimiter = ',')]
@@ -131,10 +131,6 @@ pub struct Options {
     #[arg(long, default_value = "standalone", value_parser = ["standalone"])]
     pub mode: String,
 
-    /// Wait until the API of another instance on --dapr-http-port is outbound healthy, then end
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
-    pub wait: bool,
-
     /// End when stdin ends, as at SIGTERM
     #[arg(long)]
     pub stop_on_stdin_eof: bool,
@@ -171,25 +167,13 @@ impl Options {
         Self::try_parse_from(kept).map(|options| (options, without_effect))
     }
 
-    /// Addresses to try for the HTTP API, in order.
+    /// Addresses of the HTTP API, in order.
     #[must_use]
     pub fn listen_addresses(&self) -> Vec<SocketAddr> {
-        let addresses: Vec<IpAddr> = self
-            .dapr_listen_addresses
-            .split(',')
-            .map(|address| address.trim().trim_start_matches('[').trim_end_matches(']'))
-            .filter(|address| !address.is_empty())
-            .filter_map(|address| match address {
-                "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                other => other.parse().ok(),
-            })
-            .collect();
-        let addresses = if addresses.is_empty() {
-            vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
-        } else {
-            addresses
-        };
-        addresses.into_iter().map(|address| SocketAddr::new(address, self.dapr_http_port)).collect()
+        const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let IpAddresses(asked) = &self.dapr_listen_addresses;
+        let addresses = if asked.is_empty() { &LOOPBACK } else { asked.as_slice() };
+        addresses.iter().map(|&address| SocketAddr::new(address, self.dapr_http_port)).collect()
     }
 
     /// Largest request body in bytes; `None` means any.
@@ -222,6 +206,28 @@ fn long_name(argument: &str) -> Option<&str> {
     (name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphabetic())).then_some(name)
 }
 
+/// What `--dapr-listen-addresses` lists; none means loopback.
+#[derive(Debug, Clone)]
+pub struct IpAddresses(pub Vec<IpAddr>);
+
+fn ip_addresses(text: &str) -> Result<IpAddresses, String> {
+    let one = |address: &str| match address.trim_start_matches('[').trim_end_matches(']') {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        other => other.parse().map_err(|_| format!("{address:?} is no IP address")),
+    };
+    let addresses = text.split(',').map(str::trim).filter(|address| !address.is_empty()).map(one);
+    addresses.collect::<Result<_, _>>().map(IpAddresses)
+}
+
+/// dapr, `pkg/validation`, `ValidateSelfHostedAppID`.
+fn app_id(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("parameter app-id cannot be empty".to_owned()),
+        _ if text.contains('.') => Err("parameter app-id cannot contain a period (.)".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// Quantities as Kubernetes writes them.
 fn byte_size(text: &str) -> Result<i64, String> {
     const UNITS: [(&str, i64); 8] = [
@@ -251,17 +257,18 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<(Options, Vec<String>), clap::Error> {
-        Options::parse_daprd(format!("dapr-emulator {line}").split_whitespace().map(OsString::from))
+        let line = format!("dapr-emulator --app-id test {line}");
+        Options::parse_daprd(line.split_whitespace().map(OsString::from))
     }
 
     #[test]
     fn daprds_flags_are_read_with_one_dash_or_two() {
         let (options, ignored) = parse(
-            "-app-id distributor --app-port=3000 --app-max-concurrency -1 --resources-path a,b \
+            "-app-port=3000 --app-max-concurrency -1 --resources-path a,b \
              --resources-path c --max-body-size 16Mi --metrics-port 9090 --enable-metrics=false -log-level debug",
         )
         .expect("daprd takes these");
-        assert_eq!(options.app_id, "distributor");
+        assert_eq!(options.app_id, "test");
         assert_eq!(options.app_port, Some(3000));
         assert_eq!(options.resources_path, [PathBuf::from("a"), "b".into(), "c".into()]);
         assert_eq!(options.body_bytes_max(), Some(16 << 20));
@@ -270,7 +277,7 @@ mod tests {
 
     #[test]
     fn defaults_are_daprds() {
-        let (options, _) = parse("").expect("no flag is required");
+        let (options, _) = parse("").expect("app-id is enough");
         assert_eq!(options.dapr_http_port, 3500);
         assert_eq!(options.body_bytes_max(), Some(4 << 20));
         assert_eq!(options.grace(), Duration::from_secs(5));
@@ -282,6 +289,10 @@ mod tests {
     fn unknown_flags_and_values_are_refused() {
         for line in ["--no-such-flag", "--mode kubernetes", "--app-protocol grpc", "--app-port x", "stray"] {
             assert!(parse(line).is_err(), "{line}");
+        }
+        for line in ["", "--app-id=", "--app-id=a.b", "--app-id a --dapr-listen-addresses nowhere"] {
+            let line = format!("dapr-emulator {line}");
+            assert!(Options::parse_daprd(line.split_whitespace().map(OsString::from)).is_err(), "{line}");
         }
     }
 

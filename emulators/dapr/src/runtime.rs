@@ -14,6 +14,7 @@ use crate::bindings::OutputBinding;
 use crate::blob::operations::BlobOutput;
 use crate::blob::settings::BlobSettings;
 use crate::go::text::clean_path;
+use crate::limits::BROKER_CLOSE_TIMEOUT;
 use crate::options::Options;
 use crate::resources::{Component, Properties, PropertyError, ResourceError, SecretStore, SecretStores};
 use crate::servicebus::broker::Broker;
@@ -194,9 +195,12 @@ impl Runtime {
 
     /// Closes the connections to brokers.
     pub(crate) async fn close_brokers(&self) {
-        for broker in &self.brokers {
-            broker.close().await;
-        }
+        let close = async {
+            for broker in &self.brokers {
+                broker.close().await;
+            }
+        };
+        let _ = tokio::time::timeout(BROKER_CLOSE_TIMEOUT, close).await;
     }
 }
 
@@ -227,14 +231,15 @@ impl Loader {
                 let store =
                     SecretStore::local_file(&properties).map_err(|error| refused(component, error))?;
                 self.stores.insert(component.name.clone(), store);
-                if properties.boolean("multiValued", false) {
+                if properties.boolean("multiValued", false).map_err(|error| refused(component, error))? {
                     vec!["MULTIPLE_KEY_VALUES_PER_SECRET"]
                 } else {
                     Vec::new()
                 }
             }
             "secretstores.local.env" if initial_version => {
-                self.stores.insert(component.name.clone(), SecretStore::local_env(&properties));
+                let store = SecretStore::local_env(&properties).map_err(|error| refused(component, error))?;
+                self.stores.insert(component.name.clone(), store);
                 Vec::new()
             }
             "bindings.azure.servicebusqueues" | "bindings.azure.servicebus.queues" if initial_version => {
@@ -259,12 +264,12 @@ impl Loader {
         properties: &Properties,
     ) -> Result<Vec<&'static str>, StartError> {
         let settings =
-            QueueSettings::parse(&component.name, properties).map_err(|error| refused(component, error))?;
+            QueueSettings::parse(properties).map_err(|error| refused(component, error))?;
         let broker = self
             .brokers
             .entry(settings.endpoint.clone())
             .or_insert_with(|| Arc::new(Broker::new(settings.endpoint.clone(), &self.app_id)));
-        let direction = Direction::of(properties);
+        let direction = Direction::of(properties).map_err(|error| refused(component, error))?;
         let mut capabilities = Vec::new();
         if direction.input {
             let route = properties.text("route").unwrap_or(&component.name);
@@ -289,11 +294,11 @@ impl Loader {
         component: &Component,
         properties: &Properties,
     ) -> Result<Vec<&'static str>, StartError> {
-        if !Direction::of(properties).output {
+        if !Direction::of(properties).map_err(|error| refused(component, error))?.output {
             return Ok(Vec::new());
         }
         let settings =
-            BlobSettings::parse(&component.name, properties).map_err(|error| refused(component, error))?;
+            BlobSettings::parse(properties).map_err(|error| refused(component, error))?;
         let output = BlobOutput::new(settings).ok_or_else(|| {
             refused(component, properties.error_at("accountKey", "invalid shared key credentials"))
         })?;
@@ -314,7 +319,7 @@ impl Loader {
     }
 }
 
-/// Which ways a binding works (dapr, `isBindingOfDirection`).
+/// Which ways a binding works (dapr, `isBindingOfDirection`, which passes over words that it does not know).
 struct Direction {
     input: bool,
     output: bool,
@@ -323,14 +328,22 @@ struct Direction {
 }
 
 impl Direction {
-    fn of(properties: &Properties) -> Self {
-        match properties.text("direction") {
-            None => Self { input: true, output: true, is_explicit: false },
-            Some(text) => {
-                let has = |wanted: &str| text.split(',').any(|way| way.trim().eq_ignore_ascii_case(wanted));
-                Self { input: has("input"), output: has("output"), is_explicit: has("input") }
+    fn of(properties: &Properties) -> Result<Self, PropertyError> {
+        let Some(text) = properties.text("direction") else {
+            return Ok(Self { input: true, output: true, is_explicit: false });
+        };
+        let (mut input, mut output) = (false, false);
+        for way in text.split(',').map(|way| way.trim().to_ascii_lowercase()) {
+            match way.as_str() {
+                "input" => input = true,
+                "output" => output = true,
+                _ => {
+                    let message = format!("direction {text:?} is none: write input, output, or both with a comma");
+                    return Err(properties.error_at("direction", message));
+                }
             }
         }
+        Ok(Self { input, output, is_explicit: input })
     }
 }
 

@@ -2,24 +2,19 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer;
+use crate::limits::{ACCEPT_PAUSE, BUFFER_BYTES_MIN, HEADER_BYTES_SLOP};
 use crate::runtime::Runtime;
-
-/// hyper's least buffer; also what Go adds to its limit of header bytes.
-const BUFFER_BYTES_MIN: usize = 8192;
-const HEADER_BYTES_SLOP: usize = 4096;
-/// Pause after an accept that failed, for example because all file descriptors are in use.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The API while it serves.
 #[derive(Debug)]
@@ -41,12 +36,12 @@ impl Server {
         Self { accepting, connections, stop }
     }
 
-    /// Accepts no more connections, lets requests under way finish within `grace`, then closes.
-    pub async fn stop(mut self, grace: Duration) {
+    /// Accepts no more connections, lets requests under way finish until the deadline, then closes.
+    pub async fn stop(mut self, deadline: Instant) {
         self.accepting.shutdown().await;
         self.stop.cancel();
         self.connections.close();
-        let _ = tokio::time::timeout(grace, self.connections.wait()).await;
+        let _ = tokio::time::timeout_at(deadline, self.connections.wait()).await;
     }
 }
 

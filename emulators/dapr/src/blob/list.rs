@@ -1,6 +1,7 @@
 //! `list`: the request's options, the service's XML, and the items as Go prints azblob's structs.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::go::{json, text::query_escape};
 use crate::limits::BLOB_LIST_PAGE_MAX;
@@ -14,23 +15,33 @@ pub(super) struct ListOptions {
     pub(super) include: Vec<&'static str>,
 }
 
+/// Names are in lower case: see [`lower_keys`].
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Payload {
     marker: Option<String>,
     prefix: Option<String>,
+    #[serde(rename = "maxresults")]
     max_results: Option<i32>,
     include: Option<Include>,
 }
 
+/// As [`Payload`].
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Include {
     copy: Option<bool>,
     metadata: Option<bool>,
     snapshots: Option<bool>,
+    #[serde(rename = "uncommittedblobs")]
     uncommitted_blobs: Option<bool>,
     deleted: Option<bool>,
+}
+
+/// Go's decoder finds a field without regard to case.
+fn lower_keys(value: Value) -> Value {
+    let Value::Object(members) = value else { return value };
+    members.into_iter().map(|(key, value)| (key.to_lowercase(), lower_keys(value))).collect()
 }
 
 impl ListOptions {
@@ -46,8 +57,8 @@ impl ListOptions {
                 "json: cannot unmarshal {found} into Go value of type blobstorage.listPayload"
             ));
         }
-        let payload: Option<Payload> =
-            serde_json::from_slice(data).map_err(|error| format!("json: {error}"))?;
+        let payload = serde_json::from_slice(data).map(lower_keys).and_then(serde_json::from_value);
+        let payload: Option<Payload> = payload.map_err(|error| format!("json: {error}"))?;
         let payload = payload.unwrap_or_default();
         let include = payload.include.unwrap_or_default();
         let include = [
@@ -248,6 +259,9 @@ mod tests {
             options.query(&options.marker),
             "comp=list&maxresults=2&restype=container&include=metadata&marker=m%201&prefix=a%2Fb"
         );
+        let in_other_case = ListOptions::parse(br#"{"MAXRESULTS":2,"Include":{"UncommittedBlobs":true}}"#);
+        let query = in_other_case.expect("valid").query("");
+        assert_eq!(query, "comp=list&maxresults=2&restype=container&include=uncommittedblobs");
         let none = ListOptions::parse(b"null").expect("valid");
         assert_eq!(none.query(""), "comp=list&maxresults=5000&restype=container");
     }

@@ -53,10 +53,10 @@ impl BlobSettings {
     ///
     /// # Errors
     /// In daprd's words, for the first thing that is missing or wrong.
-    pub fn parse(component: &str, properties: &Properties) -> Result<Self, PropertyError> {
+    pub fn parse(properties: &Properties) -> Result<Self, PropertyError> {
         let known: Vec<&str> =
             [ACCOUNT_NAME, ACCOUNT_KEY, CONTAINER, ENDPOINT, OTHERS].into_iter().flatten().copied().collect();
-        properties.warn_unknown(component, &known);
+        properties.refuse_unknown(&known)?;
         let retries = match properties.integer("getBlobRetryCount")? {
             Some(count) => Some(count),
             None => properties.integer("retryCount").map_err(|error| PropertyError {
@@ -119,10 +119,10 @@ impl BlobSettings {
             container: container.to_owned(),
             account,
             key,
-            decode_base64: properties.boolean("decodeBase64", false),
+            decode_base64: properties.boolean("decodeBase64", false)?,
             retries: retries.map_or(3, |count| u32::try_from(count).unwrap_or(0)),
             public_access: public_access.map(str::to_owned),
-            create_container: !properties.boolean("disableEntityManagement", false),
+            create_container: !properties.boolean("disableEntityManagement", false)?,
         })
     }
 }

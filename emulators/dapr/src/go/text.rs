@@ -29,6 +29,12 @@ pub fn is_truthy(text: &str) -> bool {
     matches!(text.trim().to_ascii_lowercase().as_str(), "y" | "yes" | "true" | "t" | "on" | "1")
 }
 
+/// The words for false that go with those of [`is_truthy`]; an empty value is one.
+#[must_use]
+pub fn is_falsy(text: &str) -> bool {
+    matches!(text.trim().to_ascii_lowercase().as_str(), "" | "n" | "no" | "false" | "f" | "off" | "0")
+}
+
 /// `time.ParseDuration`, for durations of at least zero: `300ms`, `1h2m3.5s`. `None` when Go would refuse it.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
@@ -91,8 +97,11 @@ mod tests {
         for yes in ["y", "YES", "true", "T", "on", "1", " true "] {
             assert!(is_truthy(yes), "{yes}");
         }
-        for no in ["", "no", "false", "0", "2", "truely"] {
-            assert!(!is_truthy(no), "{no}");
+        for no in ["", "no", "False", "0", "off", "N"] {
+            assert!(!is_truthy(no) && is_falsy(no), "{no}");
+        }
+        for neither in ["2", "truely", "nope"] {
+            assert!(!is_truthy(neither) && !is_falsy(neither), "{neither}");
         }
     }
 

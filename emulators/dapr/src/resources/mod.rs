@@ -97,7 +97,7 @@ pub enum ItemValue {
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceError {
     /// A folder or file cannot be read.
-    #[error("cannot read {path}: check --resources-path")]
+    #[error("cannot read {path}: check --resources-path, --config and secretsFile")]
     Read {
         /// Which.
         path: PathBuf,

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::secrets::is_variable_allowed;
-use super::{Component, ItemValue, Place, SecretStores};
-use crate::go::text::is_truthy;
+use super::{Component, ItemValue, SecretStores};
+use crate::go::text::{is_falsy, is_truthy};
 
 /// Why a property cannot be used. The text is daprd's, the place is ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +35,6 @@ struct Property {
 #[derive(Clone)]
 pub struct Properties {
     entries: Vec<Property>,
-    place: Place,
 }
 
 /// Values may be secrets.
@@ -94,8 +93,7 @@ impl Properties {
                 .map_err(|message| PropertyError { message, line: Some(item.line) })?;
             by_name.insert(item.name.clone(), Property { name: item.name.clone(), value, line: item.line });
         }
-        let entries = by_name.into_values().collect();
-        Ok(Ok(Self { entries, place: component.place.clone() }))
+        Ok(Ok(Self { entries: by_name.into_values().collect() }))
     }
 
     /// The value of a property; `None` when it is absent.
@@ -110,10 +108,20 @@ impl Properties {
         names.iter().filter_map(|name| self.text(name)).find(|text| !text.is_empty())
     }
 
-    /// Truth of a property: everything that is not one of Dapr's words for true is false.
-    #[must_use]
-    pub fn boolean(&self, name: &str, default: bool) -> bool {
-        self.text(name).map_or(default, is_truthy)
+    /// Truth of a property. daprd takes every word that it does not know for false.
+    ///
+    /// # Errors
+    /// When it is neither a word for true nor one for false.
+    pub fn boolean(&self, name: &str, default: bool) -> Result<bool, PropertyError> {
+        match self.text(name) {
+            None => Ok(default),
+            Some(text) if is_truthy(text) => Ok(true),
+            Some(text) if is_falsy(text) => Ok(false),
+            Some(text) => {
+                let message = format!("cannot parse '{name}' as bool: {text:?} is neither true nor false");
+                Err(self.error_at(name, message))
+            }
+        }
     }
 
     /// A property as a number; empty and absent are `None`.
@@ -139,19 +147,21 @@ impl Properties {
         PropertyError { message: message.into(), line: self.find(name).map(|property| property.line) }
     }
 
-    /// Warns of names that the component does not know; daprd is silent about them.
-    pub fn warn_unknown(&self, component: &str, known: &[&str]) {
-        for property in &self.entries {
-            if !known.iter().any(|name| name.eq_ignore_ascii_case(&property.name)) {
-                let place = Place { file: self.place.file.clone(), line: property.line };
-                tracing::warn!(
-                    component,
-                    property = property.name,
-                    %place,
-                    "the component does not know this property: it has no effect"
-                );
-            }
-        }
+    /// Refuses names that the component does not know, the first in the file. daprd is silent about them, and a
+    /// typing error then means a default that nobody wanted.
+    ///
+    /// # Errors
+    /// With the name and those that are known.
+    pub fn refuse_unknown(&self, known: &[&str]) -> Result<(), PropertyError> {
+        let is_known = |name: &str| known.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let unknown = self.entries.iter().filter(|property| !is_known(&property.name));
+        let Some(unknown) = unknown.min_by_key(|property| property.line) else { return Ok(()) };
+        let message = format!(
+            "unknown property {:?}: remove it, or write it as one of {}",
+            unknown.name,
+            known.join(", ")
+        );
+        Err(PropertyError { message, line: Some(unknown.line) })
     }
 
     /// Go's map is read by the exact name first and then without regard to case.

@@ -36,6 +36,7 @@ impl SecretStore {
     /// # Errors
     /// When `secretsFile` is missing, cannot be read, or is no JSON object.
     pub fn local_file(properties: &Properties) -> Result<Self, PropertyError> {
+        properties.refuse_unknown(&["multiValued", "nestedSeparator", "secretsFile"])?;
         let file = properties.text("secretsFile").unwrap_or_default();
         if file.is_empty() {
             return Err(PropertyError::plain("missing local secrets file in metadata"));
@@ -50,7 +51,7 @@ impl SecretStore {
             .map_err(|error| at(format!("{file}:{}: not a JSON object of secrets: {error}", error.line())))?;
         let separator = properties.text("nestedSeparator").filter(|text| !text.is_empty()).unwrap_or(":");
         let mut secrets = HashMap::new();
-        if properties.boolean("multiValued", false) {
+        if properties.boolean("multiValued", false)? {
             for (name, value) in json {
                 let mut keys = BTreeMap::new();
                 match value {
@@ -78,9 +79,12 @@ impl SecretStore {
     }
 
     /// A store of type `secretstores.local.env`.
-    #[must_use]
-    pub fn local_env(properties: &Properties) -> Self {
-        Self::Environment { prefix: properties.text("prefix").unwrap_or_default().to_owned() }
+    ///
+    /// # Errors
+    /// When it has a property that means nothing.
+    pub fn local_env(properties: &Properties) -> Result<Self, PropertyError> {
+        properties.refuse_unknown(&["prefix"])?;
+        Ok(Self::Environment { prefix: properties.text("prefix").unwrap_or_default().to_owned() })
     }
 
     /// The value under `key` of secret `name`; `None` when there is none or it is empty.

@@ -36,12 +36,17 @@ struct ComponentDocument {
     scopes: Option<Vec<String>>,
 }
 
-/// Kubernetes' object metadata; only what a component file uses is looked at.
+/// Kubernetes' object metadata, as far as a file that someone wrote has it.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ObjectMeta {
     name: Spanned<String>,
     #[serde(default)]
     namespace: Option<String>,
+    #[serde(default, rename = "labels")]
+    _labels: IgnoredAny,
+    #[serde(default, rename = "annotations")]
+    _annotations: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +101,8 @@ pub(super) fn components(file: &Path, text: &str) -> Result<Vec<Component>, Reso
         });
         if is_component {
             components.push(component(file, parse(file, &document)?)?);
+        } else {
+            tracing::info!(file = %file.display(), "a document of another kind than Component is left alone");
         }
     }
     Ok(components)

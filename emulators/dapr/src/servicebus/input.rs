@@ -24,15 +24,10 @@ use super::lock_renewal::{self, ActiveLocks, lock_token};
 use super::message;
 use super::settings::QueueSettings;
 use crate::app::{AppChannel, causes, json_headers};
-use crate::limits::APP_RESPONSE_LOG_BYTES_MAX;
+use crate::limits::{
+    APP_RESPONSE_LOG_BYTES_MAX, DONE_BATCH, LINK_PAUSE, LINK_PAUSE_FACTOR, STOP_SETTLE_GRACE,
+};
 use crate::trace::{TRACEPARENT, TRACESTATE, Tracer};
-
-/// Pause before a link that could not be opened is tried again, at first and at most (dapr/kit's retry).
-const CONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
-/// Its growth.
-const CONNECT_PAUSE_FACTOR: f64 = 1.5;
-/// Finished deliveries that are counted at once.
-const DONE_BATCH: usize = 1024;
 
 /// An input binding on one queue.
 #[derive(Debug)]
@@ -98,7 +93,7 @@ impl RunningInput {
         self.stop.cancel();
         if tokio::time::timeout(grace, &mut self.task).await.is_err() {
             self.cut.cancel();
-            let _ = tokio::time::timeout(crate::limits::STOP_SETTLE_GRACE, &mut self.task).await;
+            let _ = tokio::time::timeout(STOP_SETTLE_GRACE, &mut self.task).await;
         }
     }
 }
@@ -107,7 +102,7 @@ impl RunningInput {
 async fn run(input: Arc<QueueInput>, target: Target, stop: CancellationToken, cut: CancellationToken) {
     let queue = &input.settings.queue;
     let (recovery_min, recovery_max) = input.settings.recovery;
-    let (mut connect_pause, mut recovery_pause) = (CONNECT_PAUSE.0, recovery_min);
+    let (mut connect_pause, mut recovery_pause) = (LINK_PAUSE.0, recovery_min);
     while !stop.is_cancelled() {
         let connected = tokio::select! {
             connected = input.connect() => connected,
@@ -116,7 +111,7 @@ async fn run(input: Arc<QueueInput>, target: Target, stop: CancellationToken, cu
         let pause = match connected {
             Err(error) => {
                 let pause = connect_pause;
-                connect_pause = pause.mul_f64(CONNECT_PAUSE_FACTOR).min(CONNECT_PAUSE.1);
+                connect_pause = pause.mul_f64(LINK_PAUSE_FACTOR).min(LINK_PAUSE.1);
                 let retry_ms = pause.as_millis();
                 tracing::warn!(
                     queue,
@@ -128,7 +123,7 @@ async fn run(input: Arc<QueueInput>, target: Target, stop: CancellationToken, cu
             }
             Ok((connection, receiver)) => {
                 tracing::debug!(queue, binding = input.name, "reading");
-                connect_pause = CONNECT_PAUSE.0;
+                connect_pause = LINK_PAUSE.0;
                 let round = Round::new(&input, &target, &stop, &cut, &receiver);
                 let (received_any, error) = Arc::new(round).read(connection, receiver).await;
                 let Some(error) = error else { return };
@@ -212,6 +207,8 @@ impl Round {
                 return (received_any, None);
             }
             tokio::select! {
+                // What has arrived is taken before the end of the drain is seen: nothing stays behind, locked.
+                biased;
                 delivery = receiver.receive() => match delivery {
                     Some(Ok(delivery)) => {
                         (held, received_any) = (held + 1, true);

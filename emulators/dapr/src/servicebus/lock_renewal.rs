@@ -39,9 +39,11 @@ pub(super) async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while connection.is_open() {
         ticks.tick().await;
-        let tokens: Vec<[u8; 16]> =
-            active.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect();
-        if tokens.is_empty() {
+        let held: Vec<(u32, [u8; 16])> = {
+            let active = active.lock().unwrap_or_else(PoisonError::into_inner);
+            active.iter().map(|(&delivery, &token)| (delivery, token)).collect()
+        };
+        if held.is_empty() {
             continue;
         }
         let requester = match &management {
@@ -54,25 +56,33 @@ pub(super) async fn run(
                 }
             },
         };
-        renew_all(&requester, &tokens, timeout, &queue).await;
+        for (delivery, error) in renew_all(&requester, held, timeout).await {
+            // What was settled meanwhile has no lock any more, and needs none.
+            if active.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&delivery) {
+                tracing::warn!(queue, error, "couldn't renew active message lock");
+                // The links may be to blame: the next tick opens new ones.
+                management = None;
+            }
+        }
     }
 }
 
-async fn renew_all(requester: &Arc<Requester>, tokens: &[[u8; 16]], timeout: Duration, queue: &str) {
+/// Renews these locks and tells which could not be.
+async fn renew_all(
+    requester: &Arc<Requester>,
+    held: Vec<(u32, [u8; 16])>,
+    timeout: Duration,
+) -> Vec<(u32, String)> {
     let slots = Arc::new(Semaphore::new(LOCK_RENEWALS_MAX));
     let mut renewals = JoinSet::new();
-    for &token in tokens {
+    for (delivery, token) in held {
         let (requester, slots) = (Arc::clone(requester), Arc::clone(&slots));
         renewals.spawn(async move {
             let _slot = slots.acquire().await;
-            renew(&requester, token, timeout).await
+            renew(&requester, token, timeout).await.err().map(|error| (delivery, error))
         });
     }
-    while let Some(renewed) = renewals.join_next().await {
-        if let Ok(Err(error)) = renewed {
-            tracing::warn!(queue, error, "couldn't renew active message lock");
-        }
-    }
+    renewals.join_all().await.into_iter().flatten().collect()
 }
 
 async fn renew(requester: &Requester, token: [u8; 16], timeout: Duration) -> Result<(), String> {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use amqp::client::{ClientError, Sender};
 use amqp::performative::DeliveryState;
@@ -14,6 +13,7 @@ use super::broker::Broker;
 use super::message;
 use super::settings::QueueSettings;
 use crate::app::causes;
+use crate::limits::{SEND_PAUSE_FACTOR, SEND_PAUSE_MAX};
 
 /// Conditions on which the component tries the same sender again (`errors.go`).
 const RETRIABLE: &[&str] = &[
@@ -28,10 +28,6 @@ const RETRIABLE: &[&str] = &[
     "com.microsoft:store-lock-lost",
     "com.microsoft:timeout",
 ];
-
-/// Growth of the pause between tries, and its bound (cenkalti/backoff's defaults).
-const BACKOFF_FACTOR: f64 = 1.5;
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// An output binding on one queue.
 #[derive(Debug)]
@@ -80,11 +76,7 @@ impl QueueOutput {
                     return Ok(());
                 }
                 Err(Failure::Permanent(error)) => return Err(error),
-                Err(Failure::Network(error)) => {
-                    *self.sender.lock().await = None;
-                    error
-                }
-                Err(Failure::Retriable(error)) => error,
+                Err(Failure::Network(error) | Failure::Retriable(error)) => error,
             };
             if tries == retries {
                 tracing::error!(
@@ -101,16 +93,17 @@ impl QueueOutput {
                 "Could not publish Service Bus message. Retrying..."
             );
             tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
-            pause = pause.mul_f64(BACKOFF_FACTOR).min(BACKOFF_MAX);
+            pause = pause.mul_f64(SEND_PAUSE_FACTOR).min(SEND_PAUSE_MAX);
         }
     }
 
     async fn send_once(&self, message: Bytes) -> Result<(), Failure> {
+        let mut used = None;
         let send = async {
             let sender = self.sender().await?;
-            sender.send(message).await
+            used.insert(sender).send(message).await
         };
-        match tokio::time::timeout(self.settings.timeout, send).await {
+        let sent = match tokio::time::timeout(self.settings.timeout, send).await {
             Err(_) => Err(Failure::Network("context deadline exceeded".to_owned())),
             Ok(Err(error)) => Err(classify(&error)),
             Ok(Ok(DeliveryState::Accepted)) => Ok(()),
@@ -123,6 +116,18 @@ impl QueueOutput {
                 },
             )),
             Ok(Ok(_)) => Err(Failure::Permanent("the broker did not accept the message".to_owned())),
+        };
+        if let (Err(Failure::Network(_)), Some(used)) = (&sent, &used) {
+            self.forget(used).await;
+        }
+        sent
+    }
+
+    /// The next call opens a new link, unless another call has done so since this one took its own.
+    async fn forget(&self, used: &Arc<Sender>) {
+        let mut slot = self.sender.lock().await;
+        if slot.as_ref().is_some_and(|sender| Arc::ptr_eq(sender, used)) {
+            *slot = None;
         }
     }
 

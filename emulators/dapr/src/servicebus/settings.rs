@@ -79,8 +79,8 @@ impl QueueSettings {
     ///
     /// # Errors
     /// In daprd's words, for the first thing that is missing or wrong.
-    pub fn parse(component: &str, properties: &Properties) -> Result<Self, PropertyError> {
-        properties.warn_unknown(component, KNOWN);
+    pub fn parse(properties: &Properties) -> Result<Self, PropertyError> {
+        properties.refuse_unknown(KNOWN)?;
         let integer =
             |name: &str, default: i64| properties.integer(name).map(|value| value.unwrap_or(default));
         let seconds = |name, default| {
@@ -167,7 +167,7 @@ fn check_entity_settings(properties: &Properties) -> Result<(), PropertyError> {
         let message = "autoDeleteOnIdleInSec must be greater than or equal to 300";
         return Err(properties.error_at("autoDeleteOnIdleInSec", message));
     }
-    if !properties.boolean("disableEntityManagement", false) {
+    if !properties.boolean("disableEntityManagement", false)? {
         let message = "the queue would be checked over Service Bus' HTTPS admin API, which dapr-emulator does not \
                        speak: set disableEntityManagement to \"true\"";
         return Err(properties.error_at("disableEntityManagement", message));

@@ -27,13 +27,20 @@ impl Default for Configuration {
 /// Parts of a Configuration that daprd knows and that make no difference here.
 type WithoutEffect = IgnoredAny;
 
+/// Any document, to see its kind.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Kind {
+    #[serde(default)]
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Document {
     #[serde(default, rename = "apiVersion")]
     _api_version: WithoutEffect,
-    #[serde(default)]
-    kind: Option<String>,
+    #[serde(default, rename = "kind")]
+    _kind: WithoutEffect,
     #[serde(default, rename = "metadata")]
     _metadata: WithoutEffect,
     #[serde(default)]
@@ -105,10 +112,11 @@ pub fn load(files: &[PathBuf]) -> Result<Configuration, ResourceError> {
 }
 
 fn sampling_rate(file: &Path, text: &str) -> Result<Option<f64>, ResourceError> {
-    let document: Document = crate::resources::parse_document(file, text)?;
-    if document.kind.as_deref() != Some("Configuration") {
+    let kind: Kind = crate::resources::parse_document(file, text)?;
+    if kind.kind.as_deref() != Some("Configuration") {
         return Err(crate::resources::document_error(file, 1, "the file's kind is not Configuration"));
     }
+    let document: Document = crate::resources::parse_document(file, text)?;
     let rate = document.spec.and_then(|spec| spec.tracing).and_then(|tracing| tracing.sampling_rate);
     Ok(rate.map(|rate| match rate {
         // A rate that is no number counts as none (dapr, `GetTraceSamplingRate`).
@@ -160,8 +168,12 @@ mod tests {
 
     #[test]
     fn what_daprd_knows_is_taken_and_a_typing_error_is_not() {
-        assert_eq!(rate("kind: Configuration\nspec: {features: [], mtls: {enabled: true}}\n").expect("valid"), None);
-        let message = rate("kind: Configuration\nspec:\n  tracing:\n    samplingrate: \"1\"\n").expect_err("refused");
+        assert_eq!(
+            rate("kind: Configuration\nspec: {features: [], mtls: {enabled: true}}\n").expect("valid"),
+            None
+        );
+        let message =
+            rate("kind: Configuration\nspec:\n  tracing:\n    samplingrate: \"1\"\n").expect_err("refused");
         assert!(message.to_string().starts_with("config.yaml:4: "), "{message}");
     }
 

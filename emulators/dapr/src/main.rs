@@ -42,7 +42,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let tokens = Tokens { api: token("DAPR_API_TOKEN")?, app: token("APP_API_TOKEN")? };
     let addresses = options.listen_addresses();
     let listeners = dapr_emulator::bind(&addresses).await.with_context(|| {
-        format!("listen on {addresses:?}: choose another --dapr-http-port, 0 for any free one")
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let addresses = addresses.join(", ");
+        format!("listen on {addresses}: choose another --dapr-http-port, 0 for any free one")
     })?;
     let start = Runtime::start(options, tokens, configuration.sampling_rate, components, shutdown.clone());
     let runtime = tokio::select! {

@@ -41,7 +41,7 @@ const WITHOUT_EFFECT: &[(&str, bool)] = &[
 /// Flags are daprd's; one dash is as good as two. Flags of daprd that make no difference here are accepted:
 /// --metrics-port, --log-level (use RUST_LOG), --dapr-grpc-port, --placement-host-address and their like.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "dapr-emulator", version, disable_help_subcommand = true)]
+#[command(name = "dapr-emulator", version, disable_help_subcommand = true, args_override_self = true)]
 pub struct Options {
     /// Id of the application; component scopes and {appID} go by it
     #[arg(long, value_parser = app_id)]

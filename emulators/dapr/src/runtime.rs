@@ -263,8 +263,7 @@ impl Loader {
         component: &Component,
         properties: &Properties,
     ) -> Result<Vec<&'static str>, StartError> {
-        let settings =
-            QueueSettings::parse(properties).map_err(|error| refused(component, error))?;
+        let settings = QueueSettings::parse(properties).map_err(|error| refused(component, error))?;
         let broker = self
             .brokers
             .entry(settings.endpoint.clone())
@@ -297,8 +296,7 @@ impl Loader {
         if !Direction::of(properties).map_err(|error| refused(component, error))?.output {
             return Ok(Vec::new());
         }
-        let settings =
-            BlobSettings::parse(properties).map_err(|error| refused(component, error))?;
+        let settings = BlobSettings::parse(properties).map_err(|error| refused(component, error))?;
         let output = BlobOutput::new(settings).ok_or_else(|| {
             refused(component, properties.error_at("accountKey", "invalid shared key credentials"))
         })?;
@@ -338,7 +336,8 @@ impl Direction {
                 "input" => input = true,
                 "output" => output = true,
                 _ => {
-                    let message = format!("direction {text:?} is none: write input, output, or both with a comma");
+                    let message =
+                        format!("direction {text:?} is none: write input, output, or both with a comma");
                     return Err(properties.error_at("direction", message));
                 }
             }

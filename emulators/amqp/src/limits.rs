@@ -3,8 +3,9 @@
 /// Values nested deeper than this are refused: recursion on a peer's word must end.
 pub const NESTING_DEPTH_MAX: usize = 32;
 
-/// Elements that an array of elements without bytes of their own (null, true, uint0, …) may claim.
-pub const ZERO_WIDTH_ELEMENTS_MAX: usize = 4096;
+/// Elements that an array of elements without bytes of their own (null, true, uint0, …) may claim. Nobody sends such
+/// arrays; each one takes ten bytes on the wire, so this bounds what a message can grow to in memory.
+pub const ZERO_WIDTH_ELEMENTS_MAX: usize = 16;
 
 /// Elements for which room is made before they are read.
 pub const PREALLOCATED_ELEMENTS_MAX: usize = 64;

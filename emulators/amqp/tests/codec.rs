@@ -309,6 +309,20 @@ fn counts_that_the_bytes_cannot_hold_are_refused() {
     assert_eq!(decoded::<Value>(&odd_map), Err(DecodeError::OddMap));
 }
 
+/// Ten bytes of array must not become thousands of values: a message of 1 MiB could hold 100,000 such arrays.
+#[test]
+fn arrays_of_elements_without_bytes_stay_small() {
+    let array = |count: u8, code: u8| [0xf0, 0, 0, 0, 5, 0, 0, 0, count, code];
+    let most = u8::try_from(amqp::limits::ZERO_WIDTH_ELEMENTS_MAX).unwrap();
+    for code in [0x40, 0x41, 0x43, 0x44, 0x45] {
+        assert!(decoded::<Value>(&array(most, code)).is_ok());
+        assert_eq!(
+            decoded::<Value>(&array(most + 1, code)),
+            Err(DecodeError::CountTooLarge(u32::from(most) + 1))
+        );
+    }
+}
+
 #[test]
 fn nesting_ends() {
     let described = [0u8; 100_000];

@@ -59,6 +59,8 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 pub const RECORDER_ROWS_MAX: usize = 2_000_000;
 /// Bytes of a recorded key; a longer one is recorded as none.
 pub const RECORD_KEY_BYTES_MAX: usize = 256;
+/// How long a request's head, and then its body, may take to come in on the HTTP port.
+pub const HTTP_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request body on the HTTP port.
 pub const HTTP_BODY_BYTES_MAX: usize = 64 << 10;
 /// Messages that the HTTP port shows at once.

@@ -127,8 +127,9 @@ pub fn parse(message: &Bytes, scratch: &mut BytesMut) -> Result<Incoming, Decode
         scratch.put_slice(message.get(range.clone()).unwrap_or_default());
     }
     let time_to_live_us = match header.ttl {
-        Some(ms) => u64::from(ms) * 1000,
-        None => lifetime_in_properties(message.slice(sections.properties))?,
+        Some(ms) if ms < u32::MAX => u64::from(ms) * 1000,
+        // A life that is too long for the header is told there by the largest number, and in full by the properties.
+        _ => lifetime_in_properties(message.slice(sections.properties))?,
     };
     Ok(Incoming { content: Arc::from(&scratch[..]), time_to_live_us, due_us })
 }
@@ -379,6 +380,24 @@ mod tests {
         put_data(&mut out, &Bytes::from_static(b"x"));
         let incoming = parse(&out.freeze(), &mut BytesMut::new()).expect("a message");
         assert_eq!(incoming.time_to_live_us, 4_999_999_000_000);
+    }
+
+    /// .NET writes the largest number into the header and the whole life into the properties.
+    #[test]
+    fn a_life_too_long_for_the_header_is_told_by_the_properties() {
+        for (lifetime_ms, expected_us) in [(Some(8_000_000_000), 8_000_000_000_000), (None, NEVER)] {
+            let mut out = BytesMut::new();
+            Header { ttl: Some(u32::MAX), ..Header::default() }.encode(&mut out);
+            let properties = amqp::message::Properties {
+                absolute_expiry_time: lifetime_ms.map(|ms| Timestamp(1_000 + ms)),
+                creation_time: Some(Timestamp(1_000)),
+                ..amqp::message::Properties::default()
+            };
+            properties.encode(&mut out);
+            put_data(&mut out, &Bytes::from_static(b"x"));
+            let incoming = parse(&out.freeze(), &mut BytesMut::new()).expect("a message");
+            assert_eq!(incoming.time_to_live_us, expected_us);
+        }
     }
 
     #[test]

@@ -405,6 +405,7 @@ impl Queue {
     pub fn delete_before(&self, now_us: Micros, before_us: Micros, max: usize) -> usize {
         let mut inner = self.lock();
         let gone = inner.engine.delete_before(now_us, before_us, max);
+        inner.totals.completed += gone.len() as u64;
         self.finish(now_us, inner, usize::MAX);
         gone.iter().for_each(|&tag| self.shared.recorder.settled(tag, now_us, Some(Outcome::Completed)));
         gone.len()

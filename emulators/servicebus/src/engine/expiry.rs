@@ -90,6 +90,8 @@ impl Engine {
         }
         loop {
             let (sequence_number, slot) = self.slots.at_or_after(self.expiry_cursor)?;
+            // What is gone before it never comes back: it is searched once.
+            self.expiry_cursor = sequence_number;
             let waits = matches!(slot.state, State::Active | State::Deferred) && !slot.own_expiry;
             if waits {
                 return Some((slot.expires_us, sequence_number));

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::json;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::address::{EntityPath, Part};
 use crate::broker::{Broker, now_us};
-use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_MESSAGES_MAX};
+use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_MESSAGES_MAX, HTTP_READ_TIMEOUT};
 
 const JSON: &str = "application/json";
 const ND_JSON: &str = "application/x-ndjson";
@@ -35,8 +35,10 @@ pub async fn drive(stream: TcpStream, broker: Arc<Broker>, shutdown: Cancellatio
         let broker = Arc::clone(&broker);
         async move { Ok::<_, Infallible>(respond(&broker, request).await) }
     });
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HTTP_READ_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -114,7 +116,11 @@ struct RecorderRequest {
 }
 
 async fn start_recorder(broker: &Broker, body: Incoming) -> Answer {
-    let Ok(body) = Limited::new(body, HTTP_BODY_BYTES_MAX).collect().await else {
+    let body = Limited::new(body, HTTP_BODY_BYTES_MAX).collect();
+    let Ok(body) = tokio::time::timeout(HTTP_READ_TIMEOUT, body).await else {
+        return problem(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+    };
+    let Ok(body) = body else {
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body cannot be read, or is too large");
     };
     match serde_json::from_slice::<RecorderRequest>(&body.to_bytes()) {

@@ -11,7 +11,7 @@ use super::error::{Fatal, condition};
 use super::link::{Incoming, Link, Node, Outgoing, Responder};
 use super::session::Session;
 use crate::broker::address::Address;
-use crate::limits::HANDLE_MAX;
+use crate::limits::{HANDLE_MAX, NAME_CHARS_MAX};
 
 /// The filter with which a receiver asks for a session's messages.
 const SESSION_FILTER: &str = "com.microsoft:session-filter";
@@ -66,6 +66,8 @@ fn find_node(context: &Context, attach: &Attach) -> Result<Node, Error> {
     };
     let address = address.unwrap_or_default();
     let not_found = || {
+        // An address may be as long as a frame, and the error has to fit one.
+        let address: String = address.chars().take(NAME_CHARS_MAX).collect();
         let words = format!("The messaging entity '{address}' could not be found.");
         Error::new(condition::NOT_FOUND, words)
     };

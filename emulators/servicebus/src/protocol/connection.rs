@@ -283,9 +283,11 @@ impl Connection {
     fn on_end(&mut self, channel: u16) -> Result<(), Fatal> {
         let session = self.sessions.get_mut(usize::from(channel)).and_then(Option::take);
         let Some(mut session) = session else { return Err(no_session(channel)) };
-        session.flush(&mut self.context);
-        session.end(&self.context);
-        Frame::put(&mut self.context.out, channel, &End { error: None }.into());
+        if !session.is_ended() {
+            session.flush(&mut self.context);
+            session.end(&self.context);
+            Frame::put(&mut self.context.out, channel, &End { error: None }.into());
+        }
         Ok(())
     }
 
@@ -297,13 +299,14 @@ impl Connection {
     ) -> Result<(), Fatal> {
         let session = self.sessions.get_mut(usize::from(channel)).and_then(Option::as_mut);
         let session = session.ok_or_else(|| no_session(channel))?;
+        if session.is_ended() {
+            return Ok(());
+        }
         let context = &mut self.context;
-        match performative {
+        let mut request = None;
+        let done = match performative {
             Performative::Transfer(transfer) => {
-                if let Some(request) = session.on_transfer(context, &transfer, payload)? {
-                    self.answer(channel, &request)?;
-                }
-                Ok(())
+                session.on_transfer(context, &transfer, payload).map(|found| request = found)
             }
             Performative::Disposition(disposition) => session.on_disposition(context, disposition),
             Performative::Flow(flow) => session.on_flow(context, &flow),
@@ -313,13 +316,29 @@ impl Connection {
             | Performative::Begin(_)
             | Performative::End(_)
             | Performative::Close(_) => Ok(()),
+        };
+        match done {
+            Err(fatal) if fatal.ends_session_only() => session.fail(context, &fatal),
+            other => other?,
         }
+        request.map_or(Ok(()), |request| self.answer(channel, &request))
     }
 
     /// Answers a request on the link that its sender meant: the one with the reply address as its target, or with that
     /// name, or the only one from that node in the session, or in the connection.
     fn answer(&mut self, channel: u16, request: &Request) -> Result<(), Fatal> {
-        let (reply_to, message) = request::answer(request, self.context.now_us)?;
+        let (reply_to, message) = match request::answer(request, self.context.now_us) {
+            Ok(answer) => answer,
+            Err(error) => {
+                // Whom to answer is not known, so the link on which it came tells it.
+                let words = format!("The request cannot be read: {error}.");
+                if let Some(session) = self.sessions.get_mut(usize::from(channel)).and_then(Option::as_mut) {
+                    let error = amqp::performative::Error::new(condition::DECODE_ERROR, words);
+                    session.end_link(&mut self.context, request.handle, error);
+                }
+                return Ok(());
+            }
+        };
         let reply_to = reply_to.as_deref();
         let by_address =
             |link: &super::link::Outgoing| reply_to.is_some() && link.target.as_deref() == reply_to;

@@ -17,7 +17,6 @@ pub mod condition {
     pub const RESOURCE_LIMIT_EXCEEDED: &str = "amqp:resource-limit-exceeded";
     pub const UNATTACHED_HANDLE: &str = "amqp:session:unattached-handle";
     pub const HANDLE_IN_USE: &str = "amqp:session:handle-in-use";
-    pub const TRANSFER_LIMIT_EXCEEDED: &str = "amqp:link:transfer-limit-exceeded";
     pub const MESSAGE_SIZE_EXCEEDED: &str = "amqp:link:message-size-exceeded";
     pub const MESSAGE_LOCK_LOST: &str = "com.microsoft:message-lock-lost";
     pub const MESSAGE_NOT_FOUND: &str = "com.microsoft:message-not-found";
@@ -25,7 +24,7 @@ pub mod condition {
     pub const DEAD_LETTER: &str = "com.microsoft:dead-letter";
 }
 
-/// Why a connection cannot go on. The peer is told, then the connection ends.
+/// Why a connection, or a session of it, cannot go on. The peer is told, then it ends.
 #[derive(Debug, thiserror::Error)]
 #[error("{condition}: {description}")]
 pub struct Fatal {
@@ -41,7 +40,12 @@ impl Fatal {
         Self { condition, description: description.into() }
     }
 
-    /// The error for the close frame.
+    /// Whether only the session cannot go on (part 2, §2.8.17), and its connection can.
+    pub fn ends_session_only(&self) -> bool {
+        self.condition.starts_with("amqp:session:")
+    }
+
+    /// The error for the frame that tells it.
     pub fn to_error(&self) -> Error {
         Error::new(self.condition, self.description.clone())
     }

@@ -17,6 +17,8 @@ use crate::message::{self, BATCH_FORMAT};
 pub struct Request {
     /// The node.
     pub responder: Responder,
+    /// The link on which it came.
+    pub handle: u32,
     /// The message.
     pub message: Bytes,
 }
@@ -45,16 +47,11 @@ impl Session {
         let handle = transfer.handle;
         let max_bytes = context.max_message_bytes;
         let Some(link) = self.incoming(handle)? else { return Ok(None) };
-        if link.partial.is_none() && link.credit == 0 {
-            let error =
-                Error::new(condition::TRANSFER_LIMIT_EXCEEDED, "The link has no credit for this message.");
-            self.end_link(context, handle, error);
-            return Ok(None);
-        }
         let joined = join(&mut link.partial, transfer, payload, max_bytes)?;
         if matches!(joined, Joined::MoreFollow) {
             return Ok(None);
         }
+        // Credit is renewed with the message that uses up its half, so it is never used up.
         link.credit -= link.credit.min(1);
         link.delivery_count = link.delivery_count.wrapping_add(1);
         let Joined::Whole(delivery) = joined else {
@@ -74,15 +71,20 @@ impl Session {
                 (Node::Queue(queue), Some(payload)) => {
                     result = store(context, &queue, &payload, delivery.format);
                 }
-                (Node::Responder(responder), Some(message)) => request = Some(Request { responder, message }),
+                (Node::Responder(responder), Some(message)) => {
+                    request = Some(Request { responder, handle, message })
+                }
             }
         }
-        if !delivery.settled {
-            let state = match result {
-                Ok(()) => DeliveryState::Accepted,
-                Err(error) => DeliveryState::Rejected(Rejected { error: Some(error) }),
-            };
-            self.say_received(context, delivery.id, state);
+        match (delivery.settled, result) {
+            (true, Ok(())) => {}
+            // Its sender does not look at outcomes: only the end of the link tells that the message is not here.
+            (true, Err(error)) => self.end_link(context, handle, error),
+            (false, Ok(())) => self.say_received(context, delivery.id, DeliveryState::Accepted),
+            (false, Err(error)) => {
+                let refused = DeliveryState::Rejected(Rejected { error: Some(error) });
+                self.say_received(context, delivery.id, refused);
+            }
         }
         self.replenish(context, handle, false);
         Ok(request)
@@ -166,6 +168,10 @@ fn store(context: &mut Context, queue: &Queue, payload: &Bytes, format: u32) -> 
         return Ok(());
     }
     let messages = message::unpack_batch(payload).map_err(invalid)?;
+    if messages.is_empty() {
+        let words = "The batch holds no message: its body has no data section.";
+        return Err(Error::new(condition::ARGUMENT_ERROR, words));
+    }
     let parsed: Result<Vec<_>, _> =
         messages.iter().map(|message| message::parse(message, &mut context.scratch)).collect();
     queue.send(context.now_us, parsed.map_err(invalid)?);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use amqp::Frame;
-use amqp::performative::{Begin, DeliveryState, Detach, Disposition, Error, Flow, Performative, Role};
+use amqp::performative::{Begin, DeliveryState, Detach, Disposition, End, Error, Flow, Performative, Role};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::context::Context;
@@ -48,6 +48,8 @@ pub struct Session {
     echoed: Option<Gathered>,
     /// Frames of a message that did not fit the peer's window.
     stalled: VecDeque<Bytes>,
+    /// Whether it was ended here; what the client sent before it learns of that is passed over.
+    ended: bool,
 }
 
 impl Session {
@@ -76,7 +78,21 @@ impl Session {
             received: None,
             echoed: None,
             stalled: VecDeque::new(),
+            ended: false,
         }
+    }
+
+    /// Whether it was ended here, and the client has not answered yet.
+    pub const fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Ends the session from this side, telling why.
+    pub fn fail(&mut self, context: &mut Context, fatal: &Fatal) {
+        self.flush(context);
+        self.end(context);
+        self.ended = true;
+        self.put(context, End { error: Some(fatal.to_error()) });
     }
 
     fn put(&self, context: &mut Context, performative: impl Into<Performative>) {
@@ -203,7 +219,7 @@ impl Session {
     /// Gives every link a chance: there is new room.
     fn serve_all(&mut self, context: &mut Context) {
         for handle in 0..u32::try_from(self.links.len()).unwrap_or(0) {
-            if self.outgoing(handle).is_some_and(|link| link.credit > 0) {
+            if self.outgoing(handle).is_some_and(|link| link.credit > 0 || link.drain) {
                 self.on_ready(context, handle);
             }
         }
@@ -422,6 +438,7 @@ impl Session {
             self.forget_link(context, handle);
         }
         self.links.clear();
+        self.stalled.clear();
     }
 
     /// The link on which messages come in under a handle; none when it ended here.

@@ -1,0 +1,207 @@
+//! `Config.json`: the official emulator's format as it is, and every mistake with file, line, key and remedy.
+
+use std::path::Path;
+
+use servicebus_emulator::config::{NamespaceConfig, QueueConfig};
+
+use crate::support::SECOND_US;
+
+fn parse(text: &str) -> Result<NamespaceConfig, String> {
+    NamespaceConfig::parse(text, Path::new("Config.json")).map_err(|error| error.to_string())
+}
+
+/// A config with this as its list of queues, on line 3.
+fn with_queues(queues: &str) -> String {
+    format!(
+        "{{ \"UserConfig\": {{ \"Namespaces\": [ {{\n\"Name\": \"sbemulatorns\", \"Topics\": [],\n\"Queues\": {queues}\n}} ] }} }}"
+    )
+}
+
+/// Written in the style of the official file: comments, every key, a topic with rules.
+const OFFICIAL: &str = r#"
+// A namespace with a queue and a topic.
+{
+  "UserConfig": {
+    "Namespaces": [
+      {
+        "Name": "sbemulatorns",
+        "Queues": [
+          {
+            "Name": "queue.1",
+            "Properties": {
+              "DeadLetteringOnMessageExpiration": true,
+              "DefaultMessageTimeToLive": "PT30M", /* half an hour */
+              "DuplicateDetectionHistoryTimeWindow": "PT20S",
+              "ForwardDeadLetteredMessagesTo": "",
+              "ForwardTo": "",
+              "LockDuration": "PT5S",
+              "MaxDeliveryCount": 10,
+              "RequiresDuplicateDetection": false,
+              "RequiresSession": false
+            }
+          },
+          { "Name": "bare" }
+        ],
+        "Topics": [
+          {
+            "Name": "topic.1",
+            "Properties": { "DefaultMessageTimeToLive": "PT1H" },
+            "Subscriptions": [
+              { "Name": "subscription.1", "Rules": [ { "Name": "r", "Properties": { "FilterType": "Correlation" } } ] }
+            ]
+          }
+        ]
+      }
+    ],
+    "Logging": { "Type": "File" }
+  }
+}
+"#;
+
+#[test]
+fn the_official_format_is_read_as_it_is() {
+    let text = format!("\u{feff}{OFFICIAL}").replace('\n', "\r\n");
+    let config = parse(&text).expect("it is the official format");
+    let full = QueueConfig {
+        name: "queue.1".to_owned(),
+        lock_us: 5 * SECOND_US,
+        time_to_live_us: 1800 * SECOND_US,
+        max_delivery_count: 10,
+        dead_letter_on_expiration: true,
+    };
+    // What is left out has the official emulator's defaults.
+    let bare = QueueConfig {
+        name: "bare".to_owned(),
+        lock_us: 60 * SECOND_US,
+        time_to_live_us: 3600 * SECOND_US,
+        max_delivery_count: 3,
+        dead_letter_on_expiration: false,
+    };
+    assert_eq!(config.queues, [full, bare]);
+    assert_eq!(config.warnings, ["topics are not served yet and are left out: topic.1"]);
+}
+
+#[test]
+fn quotas_of_the_official_emulator_are_not_copied() {
+    let queues: Vec<String> = (0..60)
+        .map(|number| {
+            format!(r#"{{"Name":"q{number}","Properties":{{"MaxDeliveryCount":2147483647,"LockDuration":"PT1S","DefaultMessageTimeToLive":"P14D"}}}}"#)
+        })
+        .collect();
+    let config = parse(&with_queues(&format!("[{}]", queues.join(",")))).expect("no quota");
+    assert_eq!(config.queues.len(), 60);
+    assert_eq!(config.queues[59].max_delivery_count, 2_147_483_647);
+}
+
+#[test]
+fn what_is_asked_for_and_not_served_is_warned_of() {
+    let text = with_queues(
+        r#"[{"Name":"s","Properties":{"RequiresSession":true,"ForwardTo":"other","RequiresDuplicateDetection":true}}]"#,
+    );
+    let warnings = parse(&text).expect("a config").warnings;
+    assert_eq!(
+        warnings,
+        [
+            "queue s is served without what is not implemented yet: RequiresSession, RequiresDuplicateDetection, ForwardTo"
+        ]
+    );
+}
+
+#[test]
+fn every_mistake_is_told_with_file_line_key_and_remedy() {
+    let queue = |properties: &str| {
+        with_queues(&format!("[\n{{\"Name\": \"q\",\n\"Properties\": {{ {properties} }} }}]"))
+    };
+    let prefix = "UserConfig.Namespaces[0].Queues[0]";
+    let cases = [
+        (
+            queue(r#""LockDurations": "PT1M""#),
+            5,
+            format!("{prefix}.Properties.LockDurations"),
+            "unknown field",
+            "spelling",
+        ),
+        (
+            queue(r#""LockDuration": 60"#),
+            5,
+            format!("{prefix}.Properties.LockDuration"),
+            "invalid type",
+            "correct the value",
+        ),
+        (
+            queue(r#""LockDuration": "1 minute""#),
+            5,
+            format!("{prefix}.Properties.LockDuration"),
+            "ISO 8601",
+            "correct the value",
+        ),
+        (
+            queue(r#""LockDuration": "PT0S""#),
+            5,
+            format!("{prefix}.Properties.LockDuration"),
+            "longer than zero",
+            "correct the value",
+        ),
+        (
+            queue(r#""MaxDeliveryCount": 0"#),
+            5,
+            format!("{prefix}.Properties.MaxDeliveryCount"),
+            "nonzero",
+            "correct the value",
+        ),
+        (
+            queue(r#""MaxDeliveryCount": "ten""#),
+            5,
+            format!("{prefix}.Properties.MaxDeliveryCount"),
+            "invalid type",
+            "correct the value",
+        ),
+        (
+            queue(r#""RequiresSession": "yes""#),
+            5,
+            format!("{prefix}.Properties.RequiresSession"),
+            "invalid type",
+            "correct the value",
+        ),
+        (with_queues(r#"[{"Properties": {}}]"#), 3, prefix.to_owned(), "missing field `Name`", "add the key"),
+        (with_queues(r#"[{"Name": "a", "Name": "b"}]"#), 3, prefix.to_owned(), "duplicate field", "keep one"),
+        (with_queues(r#"[{"Name": ""}]"#), 3, format!("{prefix}.Name"), "1 to 260", "correct the value"),
+        (with_queues(r#"[{"Name": "a?b"}]"#), 3, format!("{prefix}.Name"), "'?'", "correct the value"),
+        (with_queues(r#"[{"Name": "/a"}]"#), 3, format!("{prefix}.Name"), "slash", "correct the value"),
+        (
+            with_queues("[{\"Name\": \"a\"},\n{\"Name\": \"A\"}]"),
+            4,
+            "UserConfig.Namespaces[0].Queues[1].Name".to_owned(),
+            "is taken",
+            "another name",
+        ),
+        (
+            with_queues(r#"{"Name": "a"}"#),
+            3,
+            "UserConfig.Namespaces[0].Queues".to_owned(),
+            "invalid type",
+            "correct the value",
+        ),
+        (
+            "{ \"UserConfig\": { \"Namespaces\": [] } }".to_owned(),
+            1,
+            "UserConfig.Namespaces".to_owned(),
+            "0 namespaces",
+            "one namespace",
+        ),
+        ("{}".to_owned(), 1, "(top level)".to_owned(), "missing field `UserConfig`", "add the key"),
+        (String::new(), 1, "(top level)".to_owned(), "EOF", "correct the JSON"),
+        (format!("{} x", with_queues("[]")), 4, "(end of file)".to_owned(), "text after", "remove it"),
+    ];
+    for (text, line, key, problem, remedy) in cases {
+        let error = parse(&text).expect_err(&text);
+        assert!(error.starts_with(&format!("Config.json:{line}: {key}: ")), "{error}\nfor {key}");
+        assert!(error.contains(problem) && error.contains(remedy), "{error}\nwithout {problem}, {remedy}");
+    }
+}
+
+#[test]
+fn broken_json_is_told_at_its_line() {
+    let error = parse("{ \"UserConfig\":\n{ \"Namespaces\": [ } }").expect_err("no JSON");
+    assert!(error.starts_with("Config.json:2: ") && error.ends_with("correct the JSON"), "{error}");
+}

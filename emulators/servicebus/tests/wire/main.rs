@@ -1,0 +1,17 @@
+//! The broker as its clients see it: AMQP frames and HTTP over TCP against the library's `serve`, the engine through
+//! its public type, and the program itself.
+
+mod bad_input;
+mod config;
+mod control;
+mod engine;
+mod handshake;
+mod links;
+mod locks;
+mod management;
+mod program;
+mod receiving;
+mod sending;
+mod settling;
+mod support;
+mod times;

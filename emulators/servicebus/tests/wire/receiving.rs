@@ -1,0 +1,281 @@
+//! Messages out: what a delivery carries, credit, drain, windows, and several receivers of one queue.
+
+use amqp::performative::{Flow, Open};
+use amqp::{Performative, Value};
+
+use crate::support::{Peer, Received, Server, annotated, due, message, now_ms, open};
+
+fn send(server: &Server, bodies: &[&str]) {
+    let mut peer = server.peer();
+    let sender = peer.sender("q");
+    bodies.iter().for_each(|body| peer.must_send(sender, &message(body)));
+}
+
+fn bodies(received: &[Received]) -> Vec<String> {
+    received.iter().map(Received::body).collect()
+}
+
+#[test]
+fn a_locked_delivery_carries_what_the_sdks_read() {
+    let server = Server::start();
+    let before_ms = now_ms();
+    send(&server, &["one", "two"]);
+    let mut peer = server.peer();
+    let receiver = peer.receiver("q");
+    let received = peer.receive_one(receiver);
+    assert!(!received.settled);
+    assert_eq!(received.body(), "one");
+    assert_eq!(received.header().delivery_count, 0, "the count of earlier deliveries");
+    assert_eq!(received.sequence_number(), 1);
+    let Some(Value::Timestamp(enqueued_ms)) = received.annotation("x-opt-enqueued-time") else {
+        panic!("none")
+    };
+    let Some(Value::Timestamp(until_ms)) = received.annotation("x-opt-locked-until") else { panic!("none") };
+    assert!((before_ms..=now_ms()).contains(&enqueued_ms));
+    assert!((before_ms + 60_000..=now_ms() + 60_000).contains(&until_ms));
+    assert_eq!(received.tag.len(), 16, "the tag is the lock token");
+    assert_eq!(received.annotation("x-opt-message-state"), None);
+    assert_eq!(peer.receive_one(receiver).sequence_number(), 2);
+    assert_eq!((server.count("q", "locked"), server.count("q", "active")), (2, 0));
+}
+
+/// The tag has the byte order of .NET; `$management` takes the same token as a UUID.
+#[test]
+fn the_delivery_tag_is_the_lock_token_in_the_byte_order_of_dotnet() {
+    let server = Server::start();
+    send(&server, &["one"]);
+    let mut peer = server.peer();
+    let receiver = peer.receiver("q");
+    let received = peer.receive_one(receiver);
+    let tokens = amqp::Map::new().with_string("lock-tokens", Value::uuids([received.lock_token()]));
+    assert_eq!(peer.ask("q/$management", "com.microsoft:renew-lock", tokens).status, 200);
+    let as_it_came: [u8; 16] = received.tag[..].try_into().expect("sixteen bytes");
+    let swapped = amqp::Map::new().with_string("lock-tokens", Value::uuids([as_it_came]));
+    assert_eq!(peer.ask("q/$management", "com.microsoft:renew-lock", swapped).status, 410);
+}
+
+#[test]
+fn what_is_received_and_deleted_is_gone_at_once() {
+    let server = Server::start();
+    send(&server, &["one"]);
+    let mut peer = server.peer();
+    let receiver = peer.deleting_receiver("q");
+    let received = peer.receive_one(receiver);
+    assert!(received.settled);
+    assert_eq!(received.annotation("x-opt-locked-until"), None);
+    assert_eq!(received.header().delivery_count, 0);
+    assert_eq!(server.count("q", "completed_total"), 1);
+    assert_eq!((server.count("q", "locked"), server.count("q", "active")), (0, 0));
+    assert!(peer.drain(receiver, 5).is_empty());
+}
+
+#[test]
+fn no_more_messages_come_than_credit_was_given() {
+    let server = Server::start();
+    send(&server, &["1", "2", "3", "4", "5"]);
+    let mut peer = server.peer();
+    let receiver = peer.receiver("q");
+    peer.credit(receiver, 2);
+    assert_eq!(bodies(&[peer.receive(receiver), peer.receive(receiver)]), ["1", "2"]);
+    // An answer to an echo comes after all that was sent before it.
+    let asked =
+        Flow { handle: None, delivery_count: None, link_credit: None, echo: true, ..peer.flow(receiver, 0) };
+    peer.put(asked);
+    peer.wait_for(|p| matches!(p, Performative::Flow(flow) if flow.handle.is_none()));
+    assert_eq!((server.count("q", "locked"), server.count("q", "active")), (2, 3));
+    peer.credit(receiver, 3);
+    assert_eq!(
+        bodies(&[peer.receive(receiver), peer.receive(receiver), peer.receive(receiver)]),
+        ["3", "4", "5"]
+    );
+}
+
+#[test]
+fn credit_for_what_is_not_there_yet_is_kept() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let receiver = peer.receiver("q");
+    peer.credit(receiver, 10);
+    for body in ["1", "2"] {
+        send(&server, &[body]);
+        assert_eq!(peer.receive(receiver).body(), body);
+    }
+}
+
+#[test]
+fn credit_that_was_taken_back_brings_nothing() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let receiver = peer.receiver("q");
+    peer.credit(receiver, 10);
+    peer.credit(receiver, 0);
+    send(&server, &["1"]);
+    assert!(peer.drain(receiver, 0).is_empty());
+    assert_eq!(server.count("q", "active"), 1);
+}
+
+/// go-amqp and .NET ask for a batch, then drain: all that is there comes, then the rest of the credit is gone.
+#[test]
+fn a_drain_brings_what_is_there_and_takes_the_rest() {
+    let server = Server::start();
+    send(&server, &["1", "2", "3"]);
+    let mut peer = server.peer();
+    let receiver = peer.receiver("q");
+    assert_eq!(bodies(&peer.drain(receiver, 100)), ["1", "2", "3"]);
+    assert!(peer.drain(receiver, 100).is_empty());
+    send(&server, &["4"]);
+    assert_eq!(peer.receive_one(receiver).body(), "4");
+}
+
+#[test]
+fn a_long_drain_brings_everything() {
+    let server = Server::start();
+    let all: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+    send(&server, &all.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut peer = server.peer();
+    let receiver = peer.deleting_receiver("q");
+    assert_eq!(bodies(&peer.drain(receiver, 1000)), all);
+}
+
+#[test]
+fn an_echo_is_answered_with_the_state_of_the_link() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let receiver = peer.receiver("q");
+    let asked = Flow { echo: true, ..peer.flow(receiver, 7) };
+    peer.put(asked);
+    let (flow, _) = peer.wait_for(|p| matches!(p, Performative::Flow(flow) if flow.handle == Some(receiver)));
+    let Performative::Flow(flow) = flow else { unreachable!("it was matched") };
+    assert_eq!(
+        (flow.link_credit, flow.delivery_count, flow.echo, flow.drain),
+        (Some(7), Some(0), false, false)
+    );
+}
+
+#[test]
+fn a_large_message_comes_in_frames_of_the_clients_size() {
+    let server = Server::start();
+    let body = "0123456789".repeat(1000);
+    send(&server, &[&body]);
+    let mut peer = Peer::open(server.amqp, &Open { max_frame_size: 512, ..open() });
+    let receiver = peer.receiver("q");
+    peer.credit(receiver, 1);
+    let mut sizes = Vec::new();
+    while peer.inbox.len() < 10_000 {
+        assert!(peer.read());
+    }
+    let mut at = 0;
+    while let Some(size) = peer.inbox.get(at..at + 4) {
+        sizes.push(u32::from_be_bytes(size.try_into().expect("four bytes")) as usize);
+        at += sizes.last().expect("just pushed");
+    }
+    assert!(sizes.iter().all(|size| *size <= 512), "{sizes:?}");
+    assert_eq!(peer.receive(receiver).body(), body);
+}
+
+/// A client whose session takes two frames gets two; the rest comes when it says so.
+#[test]
+fn a_sessions_window_is_respected() {
+    let server = Server::start();
+    let body = "x".repeat(2000);
+    send(&server, &[&body, "small"]);
+    let mut peer = Peer::open_with_window(server.amqp, &Open { max_frame_size: 512, ..open() }, 2);
+    let receiver = peer.receiver("q");
+    let frames = |peer: &mut Peer, count: usize| {
+        for _ in 0..count {
+            peer.wait_for(|p| matches!(p, Performative::Transfer(_)));
+        }
+    };
+    // All credit is used by two messages, of which most frames wait for the window, and then a drain.
+    peer.put(Flow { next_incoming_id: Some(1), incoming_window: 2, ..peer.flow(receiver, 2) });
+    frames(&mut peer, 2);
+    peer.put(Flow {
+        next_incoming_id: Some(3),
+        incoming_window: 0,
+        echo: true,
+        handle: None,
+        delivery_count: None,
+        link_credit: None,
+        ..peer.flow(receiver, 0)
+    });
+    let answer = peer.wait_for(|p| matches!(p, Performative::Flow(_) | Performative::Transfer(_)));
+    assert!(matches!(answer.0, Performative::Flow(_)), "no frame beyond the window");
+    peer.put(Flow { next_incoming_id: Some(3), incoming_window: 0, drain: true, ..peer.flow(receiver, 2) });
+    peer.put(Flow {
+        next_incoming_id: Some(3),
+        incoming_window: 100,
+        handle: None,
+        delivery_count: None,
+        link_credit: None,
+        ..peer.flow(receiver, 0)
+    });
+    frames(&mut peer, 4);
+    // The drain that had to wait for the window is answered when all is sent.
+    let (flow, _) = peer.wait_for(|p| matches!(p, Performative::Flow(flow) if flow.drain));
+    let Performative::Flow(flow) = flow else { unreachable!("it was matched") };
+    assert_eq!((flow.link_credit, flow.delivery_count), (Some(0), Some(2)));
+}
+
+#[test]
+fn a_message_goes_to_one_of_several_receivers() {
+    let server = Server::start();
+    let mut peers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut peer = server.peer();
+            let receiver = peer.receiver("q");
+            peer.credit(receiver, 1);
+            (peer, receiver)
+        })
+        .collect();
+    send(&server, &["1", "2", "3"]);
+    let mut got: Vec<_> = peers.iter_mut().map(|(peer, receiver)| peer.receive(*receiver).body()).collect();
+    got.sort();
+    assert_eq!(got, ["1", "2", "3"]);
+}
+
+/// A waiting receiver that goes away must not take a message's wake-up with it.
+#[test]
+fn a_receiver_that_left_keeps_no_message_from_the_next() {
+    let server = Server::start();
+    let mut leaving = server.peer();
+    let left = leaving.receiver("q");
+    leaving.credit(left, 1);
+    let mut gone = server.peer();
+    let lost = gone.receiver("q");
+    gone.credit(lost, 1);
+    let mut staying = server.peer();
+    let stays = staying.receiver("q");
+    staying.credit(stays, 1);
+    // An echo later, all three wait.
+    for peer in [&mut leaving, &mut gone, &mut staying] {
+        let asked =
+            Flow { handle: None, delivery_count: None, link_credit: None, echo: true, ..peer.flow(0, 0) };
+        peer.put(asked);
+        peer.wait_for(|p| matches!(p, Performative::Flow(_)));
+    }
+    leaving.detach(left);
+    gone.put(amqp::performative::Close { error: None });
+    gone.closed();
+    send(&server, &["1"]);
+    assert_eq!(staying.receive(stays).body(), "1");
+}
+
+#[test]
+fn what_is_scheduled_does_not_come_before_its_instant() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let sender = peer.sender("q");
+    let receiver = peer.receiver("q");
+    let due_ms = now_ms() + 300;
+    peer.must_send(sender, &annotated("later", &due(due_ms), None));
+    peer.must_send(sender, &annotated("past", &due(now_ms() - 5000), None));
+    peer.must_send(sender, &message("now"));
+    assert_eq!(bodies(&peer.drain(receiver, 10)), ["past", "now"]);
+    let late = peer.receive_one(receiver);
+    assert!(now_ms() >= due_ms, "not before its instant");
+    assert_eq!(late.body(), "later");
+    assert_eq!(late.annotation("x-opt-scheduled-enqueue-time"), Some(Value::Timestamp(due_ms)));
+    let Some(Value::Timestamp(enqueued_ms)) = late.annotation("x-opt-enqueued-time") else { panic!("none") };
+    assert!(enqueued_ms >= due_ms);
+    assert_eq!(late.sequence_number(), 4, "a number of its own when it comes due");
+}

@@ -14,7 +14,7 @@ use crate::component::{self, ComponentError, Loader, Origin};
 use crate::engine::{self, EngineError, Profile, Ticker};
 use crate::files::{FileError, Mount};
 use crate::guest::Guest;
-use crate::hosts::{AllowedHosts, HostError, Target as OutboundTarget};
+use crate::hosts::{AllowedHost, AllowedHosts, HostError, Target as OutboundTarget};
 use crate::manifest::{self, Manifest, ManifestError, StaticResponse};
 use crate::routes::{RouteError, Router};
 use crate::stdio::{Kind, Output};
@@ -251,16 +251,19 @@ fn assemble(
         variables.insert(name.clone(), values.fill(template).map_err(wrong)?);
     }
     let mut hosts = Vec::new();
+    let wrong_host = |reason| LoadError::Host { component: id.to_owned(), reason };
     for template in &described.allowed_outbound_hosts {
         let wrong = |reason| LoadError::Variable {
             component: id.to_owned(),
             name: "allowed_outbound_hosts".into(),
             reason,
         };
-        hosts.push(values.fill(template).map_err(wrong)?);
+        let host = AllowedHost::parse(&values.fill(template).map_err(wrong)?).map_err(|reason| {
+            wrong_host(if values.is_secret(template) { reason.of_secret() } else { reason })
+        })?;
+        hosts.push(host);
     }
-    let hosts = AllowedHosts::parse(&hosts, ids)
-        .map_err(|reason| LoadError::Host { component: id.to_owned(), reason })?;
+    let hosts = AllowedHosts::new(hosts, ids);
     let mut environment: Vec<(String, String)> =
         described.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     environment.extend(options.guest_environment.iter().cloned());

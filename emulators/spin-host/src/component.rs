@@ -25,7 +25,7 @@ pub enum ComponentError {
         id: String,
         /// Its file.
         path: PathBuf,
-        /// How to build it, where the manifest says.
+        /// What to do: how to build it, where the manifest says.
         advice: String,
         /// Cause.
         #[source]
@@ -107,9 +107,9 @@ impl Loader<'_> {
             crate::read::bytes(path, limits::WASM_FILE_BYTES).map_err(|source| ComponentError::Read {
                 id: id.to_owned(),
                 path: path.to_owned(),
-                advice: build_command
-                    .map(|command| format!("; build it with `{command}`"))
-                    .unwrap_or_default(),
+                advice: build_command.map_or("; correct its `source`".to_owned(), |command| {
+                    format!("; build it with `{command}`")
+                }),
                 source,
             })?;
         let invalid =

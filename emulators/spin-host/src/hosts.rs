@@ -22,6 +22,14 @@ pub struct HostError {
     reason: String,
 }
 
+impl HostError {
+    /// The same for an entry whose text must not be shown.
+    pub fn of_secret(self) -> Self {
+        let reason = "with the values of its secret variables it has another form".to_owned();
+        Self { entry: "(an entry with a secret variable)".to_owned(), reason }
+    }
+}
+
 /// One entry of `allowed_outbound_hosts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedHost {
@@ -278,16 +286,9 @@ pub struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// Reads all entries, their variables filled in. `*.spin.internal` stands for the components of the application.
-    ///
-    /// # Errors
-    /// [`HostError`] of the first bad entry.
-    pub fn parse(entries: &[String], components: &[&str]) -> Result<Self, HostError> {
-        let mut allowed = Vec::new();
-        for entry in entries {
-            allowed.extend(AllowedHost::parse(entry)?.expand(components));
-        }
-        Ok(Self { entries: allowed })
+    /// Takes all entries. `*.spin.internal` stands for the components of the application.
+    pub fn new(entries: Vec<AllowedHost>, components: &[&str]) -> Self {
+        Self { entries: entries.into_iter().flat_map(|entry| entry.expand(components)).collect() }
     }
 
     /// Whether the component may connect there.
@@ -324,8 +325,8 @@ mod tests {
     }
 
     fn allowed(entries: &[&str]) -> AllowedHosts {
-        let entries: Vec<String> = entries.iter().map(|e| (*e).to_owned()).collect();
-        AllowedHosts::parse(&entries, &["first", "second"]).expect("valid entries")
+        let entries = entries.iter().map(|entry| AllowedHost::parse(entry).expect("a valid entry"));
+        AllowedHosts::new(entries.collect(), &["first", "second"])
     }
 
     fn target(url: &str, scheme: &str) -> Target {

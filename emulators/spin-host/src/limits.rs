@@ -10,9 +10,12 @@ pub const HEADER_FIELDS_BYTES: usize = 128 * 1024;
 /// the guest asks for less (Spin 3.6.3: `DEFAULT_TIMEOUT` in `crates/factor-outbound-http/src/wasi.rs`).
 pub const OUTBOUND_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long requests that are being answered may take to finish once the program was told to stop. The program has
-/// ended two seconds after the signal at the latest.
+/// How long requests that are being answered may take to finish once the program was told to stop. With
+/// [`RUNTIME_END`], the program has ended two seconds after the signal at the latest.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_700);
+
+/// How long the end then waits for what the system cannot be stopped in, such as the look-up of a name.
+pub const RUNTIME_END: Duration = Duration::from_millis(200);
 
 /// How often a running guest gives way to the other work of its thread (Spin 3.6.3: `DEFAULT_EPOCH_TICK_INTERVAL`).
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);

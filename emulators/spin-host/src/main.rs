@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use clap::Parser;
 use spin_host::app::{self, App, LoadError, Options, Target};
 use spin_host::cache::Cache;
 use spin_host::engine::Profile;
+use spin_host::limits;
 use spin_host::server;
 use spin_host::variables::{self, Providers};
 
@@ -21,8 +22,8 @@ struct Flags {
     /// The application: a spin.toml, or a directory that holds one
     #[arg(short = 'f', long = "from", alias = "file", default_value = "spin.toml")]
     from: PathBuf,
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
+    /// Address to listen on, HOST:PORT; port 0 takes a free one
+    #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000", value_parser = address)]
     listen: SocketAddr,
     /// Environment variable for every component: NAME=VALUE (repeat for more)
     #[arg(short = 'e', long = "env", value_parser = pair)]
@@ -62,6 +63,14 @@ struct Flags {
     /// Stop when stdin ends, so that the death of a supervisor ends this program
     #[arg(long)]
     stop_on_stdin_eof: bool,
+}
+
+/// A name is looked up; of its addresses, 127.0.0.1 goes first, as with `spin up`.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<_> =
+        text.to_socket_addrs().map_err(|error| format!("write HOST:PORT ({error})"))?.collect();
+    let loopback = found.iter().find(|address| address.ip() == Ipv4Addr::LOCALHOST);
+    loopback.or(found.first()).copied().ok_or_else(|| "the name has no address".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -131,7 +140,8 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         Profile::Spin => tokio::runtime::Builder::new_multi_thread(),
         Profile::Tuned => tokio::runtime::Builder::new_current_thread(),
     };
-    runtime.enable_all().build()?.block_on(async {
+    let runtime = runtime.enable_all().build()?;
+    let served = runtime.block_on(async {
         let shutdown = program::shutdown_token(flags.stop_on_stdin_eof)?;
         let address = listener.local_addr()?;
         tracing::info!(
@@ -143,16 +153,22 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         program::announce("spin-host", env!("CARGO_PKG_VERSION"), &[("http", address)])?;
         print_routes(&app, address);
         server::serve(app, listener, threads, shutdown).await
-    })?;
-    Ok(())
+    });
+    // A guest's look-up of a name may be stuck in the system; the end does not wait for it.
+    runtime.shutdown_timeout(limits::RUNTIME_END);
+    Ok(served?)
 }
 
 fn options(flags: &Flags) -> Result<Options, Failure> {
-    let environment: HashMap<String, String> = std::env::vars().collect();
+    // What is no text cannot be a value that this program asks for.
+    let environment: HashMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let providers = Providers {
         flags: variables::read_flags(&flags.variables).map_err(|error| Failure::new(USAGE, &error))?,
         environment: environment.clone(),
-        dotenv: std::fs::read_to_string(".env").map(|text| variables::read_dotenv(&text)).unwrap_or_default(),
+        dotenv: variables::read_dotenv_file(Path::new(".env"))
+            .map_err(|error| Failure::new(USAGE, &error))?,
     };
     let cache_directory = flags
         .cache_dir

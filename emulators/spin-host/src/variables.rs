@@ -4,7 +4,7 @@
 //! It must not know wasmtime or HTTP. Rules: Spin 3.6.3, `crates/expressions`, `crates/variables-env`,
 //! `crates/variables-static`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::limits;
@@ -111,6 +111,7 @@ impl Template {
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     values: HashMap<String, String>,
+    secret_names: HashSet<String>,
 }
 
 impl Values {
@@ -130,7 +131,14 @@ impl Values {
                 None => missing.push(name.clone()),
             }
         }
-        if missing.is_empty() { Ok(Self { values }) } else { Err(missing) }
+        let secret = |name: &&String| declared.get(*name).is_some_and(|declaration| declaration.secret);
+        let secret_names = declared.keys().filter(secret).cloned().collect();
+        if missing.is_empty() { Ok(Self { values, secret_names }) } else { Err(missing) }
+    }
+
+    /// Whether a template, filled in, holds a value that may not be shown.
+    pub fn is_secret(&self, template: &Template) -> bool {
+        template.names().any(|name| self.secret_names.contains(name))
     }
 
     /// Fills in a template.
@@ -257,8 +265,29 @@ fn read_text(path: &Path) -> Result<String, FlagError> {
         .map_err(|source| FlagError::Read { path: path.to_owned(), source })
 }
 
+/// Why `.env` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {} for values of variables; correct or remove it", path.display())]
+pub struct DotenvError {
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Reads a `.env` file; nothing where there is none.
+///
+/// # Errors
+/// [`DotenvError`] when it is there and cannot be read.
+pub fn read_dotenv_file(path: &Path) -> Result<HashMap<String, String>, DotenvError> {
+    match crate::read::text(path, limits::CONFIG_FILE_BYTES) {
+        Ok(text) => Ok(read_dotenv(&text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(HashMap::new()),
+        Err(source) => Err(DotenvError { path: path.to_owned(), source }),
+    }
+}
+
 /// Reads the lines `NAME=value` of a `.env` file; `export`, quotes and `#` comments as usual. Other lines are skipped.
-pub fn read_dotenv(text: &str) -> HashMap<String, String> {
+fn read_dotenv(text: &str) -> HashMap<String, String> {
     text.lines().filter_map(dotenv_line).collect()
 }
 
@@ -307,7 +336,10 @@ mod tests {
 
     #[test]
     fn a_template_mixes_text_and_names() {
-        let values = Values { values: pairs(&[("host", "example.com"), ("port", "80")]) };
+        let values = Values {
+            values: pairs(&[("host", "example.com"), ("port", "80")]),
+            secret_names: HashSet::new(),
+        };
         let filled = |text: &str| Template::parse(text).and_then(|template| values.fill(&template));
         assert_eq!(filled("http://{{host}}:{{ port }}/x").as_deref(), Ok("http://example.com:80/x"));
         assert_eq!(filled("").as_deref(), Ok(""));

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::schema::{self, ComponentRef, FilesMount, Route, Source};
 use super::{Component, Files, Manifest, Target, Trigger};
@@ -21,18 +22,52 @@ fn problem(span: Range<usize>, text: impl Into<String>) -> Problem {
     Problem { offset: span.start, text: text.into() }
 }
 
-impl From<toml::de::Error> for Problem {
-    fn from(error: toml::de::Error) -> Self {
-        let message = error.message().to_owned();
-        let advice = if message.starts_with("unknown field") { "; correct or remove it" } else { "" };
-        problem(error.span().unwrap_or_default(), format!("{message}{advice}"))
-    }
+/// Adds to what the TOML reader says the key, where it names none, and what to do.
+fn unreadable(text: &str, error: &toml::de::Error) -> Problem {
+    let place = error.span().unwrap_or_default();
+    let message = error.message();
+    let text = if message.starts_with("unknown field") {
+        format!("{message}; correct or remove it")
+    } else if message.starts_with("missing field") {
+        format!("{message}; add it")
+    } else if message.starts_with("duplicate key") {
+        format!("{message} `{}`; remove one of the two", text.get(place.clone()).unwrap_or_default())
+    } else {
+        match key_at(text, place.start) {
+            Some(key) => format!("`{key}`: {message}; correct it"),
+            None => format!("{message}; correct it"),
+        }
+    };
+    problem(place, text)
+}
+
+/// The key, with those of the tables around it, whose value is at this place of the text.
+fn key_at(text: &str, offset: usize) -> Option<String> {
+    let table = DeTable::parse(text).ok()?;
+    key_in_table(table.get_ref(), offset, "")
+}
+
+fn key_in_table(table: &DeTable<'_>, offset: usize, around: &str) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let key = key.get_ref();
+        let path = if around.is_empty() { key.to_string() } else { format!("{around}.{key}") };
+        key_in_value(value, offset, path)
+    })
+}
+
+fn key_in_value(value: &Spanned<DeValue<'_>>, offset: usize, path: String) -> Option<String> {
+    let inner = match value.get_ref() {
+        DeValue::Table(table) => key_in_table(table, offset, &path),
+        DeValue::Array(values) => values.iter().find_map(|value| key_in_value(value, offset, path.clone())),
+        _ => None,
+    };
+    inner.or_else(|| value.span().contains(&offset).then_some(path))
 }
 
 /// Reads the whole file.
 pub(super) fn manifest(path: &Path, text: &str) -> Result<Manifest, Problem> {
     refuse_other_versions_and_triggers(text)?;
-    let file: schema::File = toml::from_str(text)?;
+    let file: schema::File = toml::from_str(text).map_err(|error| unreadable(text, &error))?;
     let directory = path.parent().unwrap_or(Path::new(""));
 
     let mut variables = BTreeMap::new();
@@ -52,7 +87,7 @@ pub(super) fn manifest(path: &Path, text: &str) -> Result<Manifest, Problem> {
 
 /// Looks at the file before its shape is known, because another version or trigger has another shape.
 fn refuse_other_versions_and_triggers(text: &str) -> Result<(), Problem> {
-    let table = toml::de::DeTable::parse(text)?;
+    let table = DeTable::parse(text).map_err(|error| unreadable(text, &error))?;
     let table = table.get_ref();
     let old = table.get("spin_version").or_else(|| {
         table

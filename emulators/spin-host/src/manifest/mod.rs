@@ -210,8 +210,21 @@ anything = 1
 
     #[test]
     fn wrong_types_and_missing_keys_are_named_with_their_line() {
-        assert!(with("name = \"orders\"", "name = 7").starts_with("spin.toml:3: invalid type: integer `7`"));
-        assert!(with("name = \"orders\"\n", "").contains("missing field `name`"));
+        let name = with("name = \"orders\"", "name = 7");
+        assert!(name.starts_with("spin.toml:3: `application.name`: invalid type: integer `7`"), "{name}");
+        assert!(name.ends_with("expected a string; correct it"), "{name}");
+        let route = with("route = \"/...\"", "route = 7");
+        assert!(route.starts_with("spin.toml:13: `trigger.http.route`: invalid type"), "{route}");
+        let status = with("status_code = 201", "status_code = \"x\"");
+        assert!(
+            status.starts_with("spin.toml:22: `trigger.http.static_response.status_code`: invalid"),
+            "{status}"
+        );
+        let files = with("\"assets/*\"", "7");
+        assert!(files.starts_with("spin.toml:28: `component.distributor.files`: invalid type"), "{files}");
+        assert!(with("name = \"orders\"\n", "").contains("missing field `name`; add it"));
+        let twice = with("name = \"orders\"", "name = \"a\"\nname = \"b\"");
+        assert!(twice.starts_with("spin.toml:4: duplicate key `name`; remove one"), "{twice}");
         assert!(with("source = \"dist/app.wasm\"\n", "").starts_with("spin.toml:23: missing field `source`"));
         assert!(problem("spin_manifest_version = 2\n[application\n").starts_with("spin.toml:2: "));
     }

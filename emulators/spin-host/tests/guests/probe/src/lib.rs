@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::{SinkExt as _, StreamExt as _};
@@ -23,9 +24,10 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
     match path.rsplit('/').next().unwrap_or_default() {
         "request" => text(out, 200, describe(&request)).await,
         "upload" => upload(request, out).await,
+        "echo" => echo(request, out).await,
         "stream" => stream(out, number(&query)).await,
         "trap" => panic!("asked to trap"),
-        "trap-late" => trap_late(out).await,
+        "trap-late" => trap_late(request, out).await,
         "no-response" => {}
         "counter" => text(out, 200, (COUNTER.fetch_add(1, Ordering::Relaxed) + 1).to_string()).await,
         "variable" => variable(out, &query).await,
@@ -37,6 +39,7 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             println!("out {query}");
             eprintln!("err {query}");
             print!("no line break");
+            std::io::stdout().flush().expect("the host takes it");
             text(out, 200, String::new()).await;
         }
         "read" => text(out, 200, format!("{:?}", std::fs::read_to_string(&query))).await,
@@ -93,6 +96,17 @@ async fn upload(request: IncomingRequest, out: ResponseOutparam) {
     text(out, 200, bytes.to_string()).await;
 }
 
+/// Sends each piece of the body back as it comes.
+async fn echo(request: IncomingRequest, out: ResponseOutparam) {
+    let response = OutgoingResponse::new(Fields::new());
+    let mut body = std::pin::pin!(response.take_body());
+    out.set(response);
+    let mut chunks = std::pin::pin!(request.into_body_stream());
+    while let Some(Ok(chunk)) = chunks.next().await {
+        body.send(chunk).await.expect("the host takes the body");
+    }
+}
+
 /// Sends so many pieces of 64 KiB.
 async fn stream(out: ResponseOutparam, pieces: usize) {
     let response = OutgoingResponse::new(Fields::new());
@@ -106,13 +120,16 @@ async fn stream(out: ResponseOutparam, pieces: usize) {
     }
 }
 
-async fn trap_late(out: ResponseOutparam) {
+/// Begins a response, and traps when the request's body has ended.
+async fn trap_late(request: IncomingRequest, out: ResponseOutparam) {
     let fields = Fields::new();
     fields.set(&"content-length".to_owned(), &[b"1000".to_vec()]).expect("allowed");
     let response = OutgoingResponse::new(fields);
     let mut body = std::pin::pin!(response.take_body());
     out.set(response);
     body.send(b"part of it".to_vec()).await.expect("the host takes the body");
+    let mut chunks = std::pin::pin!(request.into_body_stream());
+    while chunks.next().await.is_some() {}
     panic!("asked to trap late");
 }
 
@@ -174,4 +191,3 @@ async fn big_header(out: ResponseOutparam, bytes: usize) {
         Err(error) => text(out, 200, format!("{error:?}")).await,
     }
 }
-

@@ -1,0 +1,130 @@
+//! The cache of compiled components: used when sound, replaced when not, never needed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::guest::probe;
+use crate::support::{Host, Setup, manifest, warm_cache};
+
+fn setup(cache: &Path) -> Setup {
+    Setup::probe("").cache(Some(cache.to_owned()))
+}
+
+/// How many components a start had to compile.
+fn compiled(host: &Host) -> String {
+    let line = host.wait_for("wasmtime 48");
+    line.rsplit_once("compiled=").expect("the line has it").1.to_owned()
+}
+
+fn entries(cache: &Path, extension: &str) -> Vec<PathBuf> {
+    let listed =
+        fs::read_dir(cache).expect("the cache is there").map(|entry| entry.expect("readable").path());
+    listed.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+}
+
+/// A cache with the probe in it: a copy of the one that all tests share, since compiling takes long.
+fn filled() -> tempfile::TempDir {
+    let cache = tempfile::tempdir().expect("a directory");
+    for entry in fs::read_dir(warm_cache()).expect("it is there").map(|entry| entry.expect("readable")) {
+        fs::copy(entry.path(), cache.path().join(entry.file_name())).expect("a copy");
+    }
+    cache
+}
+
+#[test]
+fn the_second_start_compiles_nothing() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let first = setup(cache.path()).start();
+    assert_eq!(compiled(&first), "1");
+    assert_eq!((entries(cache.path(), "cwasm").len(), entries(cache.path(), "sha256").len()), (1, 1));
+    let host = setup(cache.path()).start();
+    assert_eq!(compiled(&host), "0");
+    assert_eq!(host.get("/counter").text(), "1");
+    let tuned = setup(cache.path()).arguments(&["--engine-profile", "tuned"]).start();
+    assert_eq!(compiled(&tuned), "0", "the profiles share it");
+}
+
+/// Damages the files with this extension; the next start must notice, compile again and repair the one it needs.
+fn is_repaired(extension: &str, damage: impl Fn(&Path)) {
+    let cache = filled();
+    entries(cache.path(), extension).iter().for_each(|path| damage(path));
+    let host = setup(cache.path()).start();
+    assert_eq!(compiled(&host), "1");
+    assert_eq!(host.get("/counter").text(), "1");
+    host.wait_for("compiled code is not used and will be replaced");
+    drop(host);
+    let host = setup(cache.path()).start();
+    assert_eq!(compiled(&host), "0", "it was repaired");
+    assert!(!host.stop().contains("WARN"));
+}
+
+#[test]
+fn a_changed_entry_is_compiled_again() {
+    is_repaired("cwasm", |code| {
+        let mut bytes = fs::read(code).expect("readable");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(code, bytes).expect("writable");
+    });
+}
+
+#[test]
+fn a_short_entry_is_compiled_again() {
+    is_repaired("cwasm", |code| {
+        fs::File::options().write(true).open(code).and_then(|file| file.set_len(1_000)).expect("writable");
+    });
+}
+
+#[test]
+fn an_entry_of_another_digest_is_compiled_again() {
+    is_repaired("sha256", |digest| {
+        fs::write(digest, "0".repeat(64)).expect("writable");
+    });
+}
+
+#[test]
+fn an_entry_that_others_may_write_is_compiled_again() {
+    is_repaired("cwasm", |code| {
+        fs::set_permissions(code, fs::Permissions::from_mode(0o666)).expect("ours");
+    });
+}
+
+#[test]
+fn another_module_is_another_entry() {
+    let cache = tempfile::tempdir().expect("a directory");
+    assert_eq!(compiled(&setup(cache.path()).start()), "1");
+    let of_component = Setup::manifest(&manifest(&probe().component, ""));
+    let host = of_component.cache(Some(cache.path().to_owned())).start();
+    assert_eq!(compiled(&host), "1");
+    assert_eq!(entries(cache.path(), "cwasm").len(), 2);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_only_slower() {
+    let setup = Setup::probe("").file("taken", "a file, not a directory");
+    let cache = setup.path("taken/cache");
+    let host = setup.cache(Some(cache)).start();
+    assert_eq!(host.get("/counter").text(), "1");
+    host.wait_for("compiled code is not kept; the next start compiles again");
+}
+
+#[test]
+fn the_cache_is_the_users_unless_named_or_switched_off() {
+    for (name, value, expected) in
+        [("XDG_CACHE_HOME", "xdg", "xdg/spin-host"), ("HOME", "home", "home/.cache/spin-host")]
+    {
+        let setup = Setup::probe("").cache(None);
+        let (value, expected) = (setup.path(value), setup.path(expected));
+        let host = setup.environment(name, &value.display().to_string()).start();
+        assert_eq!(compiled(&host), "1");
+        assert_eq!(entries(&expected, "cwasm").len(), 1, "{name}");
+        let mode = fs::metadata(&expected).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "for the user alone");
+    }
+    let setup = Setup::probe("").cache(None).arguments(&["--disable-cache"]);
+    let home = setup.path("home");
+    let host = setup.environment("HOME", &home.display().to_string()).start();
+    assert_eq!(compiled(&host), "1");
+    assert!(!home.exists(), "nothing is written");
+}

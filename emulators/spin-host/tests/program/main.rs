@@ -1,0 +1,20 @@
+//! The program as its user sees it: the built `spin-host` on `spin.toml` files with the guest of tests/guests/probe.
+//!
+//! It must not link the library, and with it wasmtime: that would cost a minute of building.
+
+mod bad_input;
+mod cache;
+mod ends;
+mod features;
+mod files;
+mod guest;
+mod http;
+mod instances;
+mod outbound;
+mod output;
+mod requests;
+mod start;
+mod streams;
+mod support;
+mod upstream;
+mod variables;

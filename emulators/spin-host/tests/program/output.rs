@@ -1,0 +1,44 @@
+//! What guests print: on the host's stderr with the component's id, and in files where asked.
+
+use crate::guest::probe;
+use crate::support::Setup;
+
+#[test]
+fn lines_are_marked_with_the_component() {
+    let host = Setup::probe("").start();
+    assert_eq!(host.get("/print?hello%20you").status, 200);
+    let said = host.stop();
+    for line in ["[probe] out hello you", "[probe] err hello you", "[probe] no line break"] {
+        assert!(said.lines().any(|known| known == line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn quiet_shows_nothing_and_files_are_written_where_asked() {
+    let host = Setup::probe("").arguments(&["--quiet", "--log-dir", "logs"]).start();
+    assert_eq!(host.get("/print?one").status, 200);
+    assert_eq!(host.get("/print?two").status, 200);
+    let read = |name: &str| std::fs::read_to_string(host.setup.path("logs").join(name)).expect("a file");
+    assert_eq!(read("probe_stdout.txt"), "out one\nno line break\nout two\nno line break\n");
+    assert_eq!(read("probe_stderr.txt"), "err one\nerr two\n");
+    let said = host.stop();
+    assert!(!said.contains("[probe]"), "{said}");
+}
+
+#[test]
+fn follow_shows_the_named_components_only() {
+    let source = probe().module.display().to_string();
+    let two = format!(
+        "spin_manifest_version = 2\n[application]\nname = \"two\"\n[[trigger.http]]\nroute = \"/one/...\"\n\
+         component = \"one\"\n[[trigger.http]]\nroute = \"/two/...\"\ncomponent = \"two\"\n[component.one]\n\
+         source = {source:?}\n[component.two]\nsource = {source:?}\n"
+    );
+    let host = Setup::manifest(&two).arguments(&["--follow", "two"]).start();
+    assert_eq!(host.get("/one/print?x").status, 200);
+    assert_eq!(host.get("/two/print?x").status, 200);
+    let said = host.stop();
+    assert!(said.contains("[two] out x") && !said.contains("[one]"), "{said}");
+    let (code, stderr) = Setup::manifest(&two).arguments(&["--follow", "three"]).refused();
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("--follow three: the application has no such component"), "{stderr}");
+}

@@ -1,0 +1,97 @@
+//! A server that guests call: it counts connections and requests, and holds answers back when asked.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+
+use crate::http::PATIENCE;
+
+#[derive(Default)]
+struct State {
+    connections: usize,
+    requests: usize,
+    last_head: String,
+    released: bool,
+}
+
+/// The path `/held` is answered only after [`Upstream::release`], any other one at once.
+pub struct Upstream {
+    pub address: String,
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Upstream {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let of_thread = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let shared = Arc::clone(&of_thread);
+                shared.0.lock().expect("no panic").connections += 1;
+                std::thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        Self { address, shared }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.shared.0.lock().expect("no panic").connections
+    }
+
+    pub fn requests(&self) -> usize {
+        self.shared.0.lock().expect("no panic").requests
+    }
+
+    /// The head of the last request.
+    pub fn last_head(&self) -> String {
+        self.shared.0.lock().expect("no panic").last_head.clone()
+    }
+
+    pub fn wait_for_requests(&self, count: usize) {
+        let state = self.shared.0.lock().expect("no panic");
+        let waiting = |state: &mut State| state.requests < count;
+        let (state, _) = self.shared.1.wait_timeout_while(state, PATIENCE, waiting).expect("no panic");
+        assert!(state.requests >= count, "{} of {count} requests came", state.requests);
+    }
+
+    pub fn release(&self) {
+        self.shared.0.lock().expect("no panic").released = true;
+        self.shared.1.notify_all();
+    }
+}
+
+fn serve(mut stream: TcpStream, (state, changed): &(Mutex<State>, Condvar)) {
+    let mut read = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else {
+            match stream.read(&mut buffer) {
+                Ok(length) if length > 0 => read.extend_from_slice(&buffer[..length]),
+                _ => return,
+            }
+            continue;
+        };
+        let head = String::from_utf8_lossy(&read[..end]).into_owned();
+        read.drain(..end + 4);
+        let held = head.starts_with("GET /held ");
+        let mut state = state.lock().expect("no panic");
+        state.requests += 1;
+        state.last_head = head;
+        changed.notify_all();
+        if held {
+            let waiting = |state: &mut State| !state.released;
+            drop(changed.wait_timeout_while(state, PATIENCE, waiting).expect("no panic"));
+        } else {
+            drop(state);
+        }
+        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What the application gets of a message, and what its answer does to it.
+
+use amqp::Value;
+use amqp::message::Properties;
+use reqwest::Method;
+
+use super::broker::{Broker, MAX_DELIVERY_COUNT, message, plain};
+use super::support::{App, Call, Setup, is_real_daprd, queue};
+
+const FAST_FAILURES: [(&str, &str); 2] = [("maxRetriableErrorsPerSec", "0"), ("maxActiveMessages", "10")];
+
+fn post(call: &Call) -> bool {
+    call.method == Method::POST
+}
+
+#[tokio::test]
+async fn a_message_is_one_post_with_its_bytes_and_its_metadata() {
+    let (broker, app) = (Broker::start(), App::start(|_| 200).await);
+    let dapr = Setup::new().file("q.yaml", broker.binding("input", &[])).app(app.port).start().await;
+    let properties = Properties {
+        message_id: Some("the id".into()),
+        correlation_id: Some("c".into()),
+        subject: Some("l".to_owned()),
+        content_type: Some("text/x".into()),
+        group_id: Some("s".to_owned()),
+        ..Properties::default()
+    };
+    let application = [
+        ("a:b", Value::from("x y/ü")),
+        ("number", Value::Int(1)),
+        ("content-length", Value::from("3")),
+        ("connection", Value::from("close")),
+    ];
+    let body = b"\x00no JSON: \xff\"";
+    broker.send(message(&properties, &application, body)).await;
+    let calls = app.called(&Method::POST, "/q", 1).await;
+    let call = &calls[0];
+    assert_eq!(call.body, body);
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("content-length", "12"),
+        ("id", "the id"),
+        ("correlationid", "c"),
+        ("label", "l"),
+        ("a%3ab", "x+y%2F%C3%BC"),
+        ("user-agent", "Go-http-client/1.1"),
+    ] {
+        assert_eq!(call.header(name), Some(value), "{name}: {call:?}");
+    }
+    for absent in ["number", "connection", "deliverycount", "sequencenumber", "locktoken", "sessionid"] {
+        assert_eq!(call.header(absent), None, "{absent}");
+    }
+    let counts = broker.counts_are("the message to be completed", |counts| counts.completed_total == 1).await;
+    assert_eq!((counts.active, counts.locked), (0, 0));
+    assert_eq!(app.calls().iter().filter(|call| post(call)).count(), 1);
+    dapr.signal("-TERM");
+    assert_eq!(dapr.ended().await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_route_takes_the_messages() {
+    let (broker, app) = (Broker::start(), App::start(|_| 200).await);
+    let text = queue("named", &broker.address, &[("route", "orders/new")]).replace("\"named\"", "\"q\"");
+    let _dapr = Setup::new().file("q.yaml", text).app(app.port).start().await;
+    broker.send(plain(1)).await;
+    app.called(&Method::POST, "/orders/new", 1).await;
+    assert!(app.calls().iter().filter(|call| post(call)).all(|call| call.path == "/orders/new"));
+}
+
+#[tokio::test]
+async fn every_2xx_completes_and_nothing_else_does() {
+    let broker = Broker::start();
+    // The body is the status that is answered.
+    let app = App::start(|call| String::from_utf8_lossy(&call.body).parse().unwrap_or(200)).await;
+    let text = broker.binding("input", &FAST_FAILURES);
+    let dapr = Setup::new().file("q.yaml", text).app(app.port).start().await;
+    let (good, bad) = ([200, 201, 202, 204, 299], [301, 302, 307, 400, 404, 429, 500, 503]);
+    broker.send_all(good.iter().chain(&bad).map(plain)).await;
+    let all = |dead: usize, done: usize| {
+        move |counts: &lab::flow::broker::QueueCounts| {
+            counts.dead_lettered == dead as u64 && counts.completed_total == done as u64
+        }
+    };
+    broker.counts_are("every message to be settled for good", all(bad.len(), good.len())).await;
+    let posts = app.calls_of(&Method::POST, "/q");
+    for (statuses, deliveries) in [(&good[..], 1), (&bad[..], MAX_DELIVERY_COUNT as usize)] {
+        for status in statuses {
+            let count = posts.iter().filter(|call| call.body == status.to_string().as_bytes()).count();
+            assert_eq!(count, deliveries, "{status}");
+        }
+    }
+    assert!(app.calls().iter().all(|call| call.path != "/elsewhere"), "redirects are not followed");
+    assert!(dapr.log.text().contains("status code: 404"), "{}", dapr.log.text());
+}
+
+#[tokio::test]
+async fn an_application_that_hangs_up_gives_the_message_back() {
+    let broker = Broker::start();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let hang_up = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    let text = broker.binding("input", &FAST_FAILURES);
+    let dapr = Setup::new().file("q.yaml", text).app(port).start().await;
+    broker.send(plain(1)).await;
+    broker.counts_are("the message to be dead-lettered", |counts| counts.dead_lettered == 1).await;
+    assert!(dapr.log.text().contains("error invoking app"), "{}", dapr.log.text());
+    hang_up.abort();
+}
+
+#[tokio::test]
+async fn a_binding_that_the_application_does_not_want_is_left_alone() {
+    let broker = Broker::start();
+    let app = App::start(|call| if call.path == "/other" { 405 } else { 404 }).await;
+    let setup = Setup::new()
+        .file("q.yaml", queue("q", &broker.address, &[]))
+        .file("other.yaml", queue("other", &broker.address, &FAST_FAILURES));
+    let dapr = setup.app(app.port).start().await;
+    broker.send(plain(1)).await;
+    dapr.ready().await;
+    // The other one is read, so its message is the sign that this one could have been.
+    assert_eq!(dapr.create("other", serde_json::json!(1), serde_json::json!({})).await.status, 204);
+    app.called(&Method::POST, "/other", 1).await;
+    assert!(app.calls_of(&Method::POST, "/q").is_empty());
+    let counts = broker.counts("q").await;
+    assert_eq!((counts.active, counts.locked), (1, 0), "{counts:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_taken_before_the_application_listens() {
+    let broker = Broker::start();
+    let placeholder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = placeholder.local_addr().expect("bound");
+    drop(placeholder);
+    broker.send(plain(1)).await;
+    let setup = Setup::new().file("q.yaml", broker.binding("input", &[]));
+    let dapr = setup.app(address.port()).start().await;
+    assert_eq!(dapr.get("/v1.0/healthz").await.status, 500);
+    let counts = broker.counts("q").await;
+    assert_eq!((counts.active, counts.locked), (1, 0), "{counts:?}");
+    let listener = tokio::net::TcpListener::bind(address).await.expect("still free");
+    let app = App::answering(listener, |_| std::future::ready(200));
+    app.called(&Method::POST, "/q", 1).await;
+    broker.counts_are("the message to be completed", |counts| counts.completed_total == 1).await;
+}
+
+#[tokio::test]
+async fn a_span_goes_on_and_without_tracing_passes_as_it_is() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let off = "kind: Configuration\napiVersion: dapr.io/v1alpha1\nmetadata: {name: c}\nspec: {tracing: {samplingRate: \"$RATE\"}}\n";
+    for tracing in [true, false] {
+        let (broker, app) = (Broker::start(), App::start(|_| 200).await);
+        let mut setup = Setup::new().file("q.yaml", broker.binding("input", &[])).app(app.port);
+        if !tracing {
+            setup = setup.file("off.txt", off).args(&["--config", "FOLDER/off.txt"]).env("RATE", "0");
+        }
+        let _dapr = setup.start().await;
+        let span = [("traceparent", Value::from(parent)), ("tracestate", Value::from("a"))];
+        broker.send(message(&Properties::default(), &span, b"1")).await;
+        broker.send(plain(2)).await;
+        let calls = app.called(&Method::POST, "/q", 2).await;
+        let given = calls[0].header("traceparent").expect("a span");
+        if tracing {
+            assert!(given.starts_with(&parent[..36]) && given != parent, "same trace, another span: {given}");
+            assert!(calls[1].header("traceparent").is_some_and(|new| new[..36] != parent[..36]));
+        } else {
+            assert_eq!(given, parent);
+            assert_eq!(calls[1].header("traceparent"), None);
+        }
+        assert_eq!(calls[0].header("tracestate"), Some("a"));
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_no_header_can_carry_or_no_sections_have_is_given_back() {
+    if is_real_daprd("it has another view of such messages") {
+        return;
+    }
+    let (broker, app) = (Broker::start(), App::start(|_| 200).await);
+    let text = broker.binding("input", &FAST_FAILURES);
+    let _dapr = Setup::new().file("q.yaml", text).app(app.port).start().await;
+    let subject = Properties { subject: Some("a\nb".to_owned()), ..Properties::default() };
+    broker.send(message(&subject, &[], b"1")).await;
+    broker.send(plain("good")).await;
+    let settled =
+        |counts: &lab::flow::broker::QueueCounts| counts.dead_lettered == 1 && counts.completed_total == 1;
+    broker.counts_are("one to be dead-lettered, one completed", settled).await;
+    assert_eq!(app.calls_of(&Method::POST, "/q").len(), 1);
+}

@@ -1,0 +1,145 @@
+//! What a stop leaves behind, and what the death of a broker does.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::broker::{Broker, MAX_DELIVERY_COUNT, plain};
+use super::gate::holding;
+use super::support::{App, DEADLINE, Dapr, Setup, is_real_daprd, queue};
+
+/// Waits until it has seen the signal; the words of the emulator, and of dapr/kit's `signals`.
+async fn stopping(dapr: &Dapr) {
+    tests::until("the stop to begin", DEADLINE, async || {
+        let log = dapr.log.text();
+        let has_begun = log.contains("stopping") || log.contains("beginning shutdown");
+        if has_begun { Ok(()) } else { Err(log) }
+    })
+    .await;
+}
+
+const PARALLEL: [(&str, &str); 2] = [("maxActiveMessages", "100"), ("maxConcurrentHandlers", "0")];
+
+#[tokio::test]
+async fn what_is_in_flight_is_finished_and_settled_and_nothing_new_is_taken() {
+    let broker = Broker::start();
+    let (app, gate) = holding().await;
+    let text = broker.binding("input", &[("maxActiveMessages", "3"), ("maxConcurrentHandlers", "0")]);
+    let setup = Setup::new().file("q.yaml", text).app(app.port);
+    let dapr = setup.args(&["--dapr-graceful-shutdown-seconds", "20"]).start().await;
+    broker.send_all((0..10).map(plain)).await;
+    gate.holds(3).await;
+    dapr.signal("-TERM");
+    stopping(&dapr).await;
+    gate.let_through(10);
+    let ended = dapr.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    let counts = broker.counts("q").await;
+    assert_eq!((counts.completed_total, counts.active, counts.locked), (3, 7, 0), "{counts:?}");
+    assert_eq!(app.calls_of(&Method::POST, "/q").len(), 3);
+}
+
+#[tokio::test]
+async fn what_the_application_does_not_finish_in_time_is_given_back() {
+    let broker = Broker::start();
+    let (app, gate) = holding().await;
+    let setup = Setup::new().file("q.yaml", broker.binding("input", &PARALLEL)).app(app.port);
+    let dapr = setup.args(&["--dapr-graceful-shutdown-seconds", "1"]).start().await;
+    broker.send_all((0..5).map(plain)).await;
+    gate.holds(5).await;
+    dapr.signal("-TERM");
+    let ended = dapr.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    let counts = broker.counts("q").await;
+    assert_eq!((counts.completed_total, counts.active, counts.locked), (0, 5, 0), "{counts:?}");
+}
+
+/// Messages that arrive while the credit is taken back are given back too.
+#[tokio::test]
+async fn a_stop_under_load_leaves_nothing_locked() {
+    let broker = Broker::with(&["--listen", "127.0.0.1:0"], "PT5M", 100);
+    let app = App::start(|_| 200).await;
+    broker.send_all((0..20_000).map(plain)).await;
+    for round in 1..=5 {
+        let setup = Setup::new().file("q.yaml", broker.binding("input", &PARALLEL)).app(app.port);
+        let dapr = setup.start().await;
+        app.called(&Method::POST, "/q", round * 200).await;
+        dapr.signal("-TERM");
+        assert_eq!(dapr.ended().await.status.code(), Some(0));
+        let counts = broker.counts("q").await;
+        assert_eq!(counts.locked, 0, "round {round}: {counts:?}");
+        assert!(counts.active > 0, "the stop comes too late to show anything: {counts:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_application_can_still_send_while_its_last_messages_are_finished() {
+    let broker = Broker::start();
+    let (started, stopped) = (tokio::sync::Semaphore::new(0), tokio::sync::Semaphore::new(0));
+    let phases = std::sync::Arc::new((started, stopped));
+    let (url, listener) = (
+        std::sync::Arc::new(std::sync::OnceLock::<String>::new()),
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port"),
+    );
+    let (to, at) = (std::sync::Arc::clone(&url), std::sync::Arc::clone(&phases));
+    let app = App::answering(listener, move |call| {
+        let (to, at) = (std::sync::Arc::clone(&to), std::sync::Arc::clone(&at));
+        async move {
+            if call.method != Method::POST {
+                return 200;
+            }
+            at.0.add_permits(1);
+            at.1.acquire().await.expect("never closed").forget();
+            let request = json!({ "operation": "create", "data": 1 }).to_string();
+            let answer = reqwest::Client::new().post(to.get().expect("known")).body(request).send().await;
+            answer.map_or(500, |answer| answer.status().as_u16())
+        }
+    });
+    let setup = Setup::new()
+        .file("q.yaml", broker.binding("input", &[]))
+        .file("other.yaml", queue("other", &broker.address, &[("direction", "output")]));
+    let dapr = setup.app(app.port).start().await;
+    url.set(dapr.url("/v1.0/bindings/other")).expect("set once");
+    broker.send(plain(1)).await;
+    let held = tokio::time::timeout(DEADLINE, phases.0.acquire()).await;
+    held.expect("a delivery in time").expect("never closed").forget();
+    dapr.signal("-TERM");
+    stopping(&dapr).await;
+    phases.1.add_permits(1);
+    assert_eq!(dapr.ended().await.status.code(), Some(0));
+    assert_eq!(broker.counts("other").await.active, 1);
+    assert_eq!(broker.counts("q").await.completed_total, 1);
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_answer_does_not_hold_the_stop_up() {
+    if is_real_daprd("it may take as long as its component's timeout") {
+        return;
+    }
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("bound").to_string();
+    let app = App::start(|_| 200).await;
+    let setup = Setup::new().file("q.yaml", queue("q", &address, &[("direction", "input")]));
+    let dapr = setup.app(app.port).args(&["--dapr-graceful-shutdown-seconds", "1"]).start().await;
+    dapr.ready().await;
+    let accepted = silent.accept().expect("it connects");
+    dapr.signal("-TERM");
+    assert_eq!(dapr.ended().await.status.code(), Some(0));
+    drop(accepted);
+}
+
+#[tokio::test]
+async fn reading_goes_on_when_the_broker_comes_back() {
+    let (broker, app) = (Broker::start(), App::start(|_| 200).await);
+    let text = broker.binding("input", &[("minConnectionRecoveryInSec", "1")]);
+    let dapr = Setup::new().file("q.yaml", text).app(app.port).start().await;
+    broker.send(plain(1)).await;
+    app.called(&Method::POST, "/q", 1).await;
+    let address = broker.address.clone();
+    drop(broker);
+    dapr.logged("Subscription lost connection, attempting to reconnect").await;
+    let broker = Broker::with(&["--listen", &address], "PT30S", MAX_DELIVERY_COUNT);
+    broker.send(plain(2)).await;
+    app.called(&Method::POST, "/q", 2).await;
+    broker.counts_are("the message to be completed", |counts| counts.completed_total == 1).await;
+    assert_eq!(dapr.get("/v1.0/healthz").await.status, 204);
+}

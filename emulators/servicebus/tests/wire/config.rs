@@ -107,97 +107,67 @@ fn what_is_asked_for_and_not_served_is_warned_of() {
     );
 }
 
-#[test]
-fn every_mistake_is_told_with_file_line_key_and_remedy() {
-    let queue = |properties: &str| {
-        with_queues(&format!("[\n{{\"Name\": \"q\",\n\"Properties\": {{ {properties} }} }}]"))
-    };
-    let prefix = "UserConfig.Namespaces[0].Queues[0]";
-    let cases = [
-        (
-            queue(r#""LockDurations": "PT1M""#),
-            5,
-            format!("{prefix}.Properties.LockDurations"),
-            "unknown field",
-            "spelling",
-        ),
-        (
-            queue(r#""LockDuration": 60"#),
-            5,
-            format!("{prefix}.Properties.LockDuration"),
-            "invalid type",
-            "correct the value",
-        ),
-        (
-            queue(r#""LockDuration": "1 minute""#),
-            5,
-            format!("{prefix}.Properties.LockDuration"),
-            "ISO 8601",
-            "correct the value",
-        ),
-        (
-            queue(r#""LockDuration": "PT0S""#),
-            5,
-            format!("{prefix}.Properties.LockDuration"),
-            "longer than zero",
-            "correct the value",
-        ),
-        (
-            queue(r#""MaxDeliveryCount": 0"#),
-            5,
-            format!("{prefix}.Properties.MaxDeliveryCount"),
-            "nonzero",
-            "correct the value",
-        ),
-        (
-            queue(r#""MaxDeliveryCount": "ten""#),
-            5,
-            format!("{prefix}.Properties.MaxDeliveryCount"),
-            "invalid type",
-            "correct the value",
-        ),
-        (
-            queue(r#""RequiresSession": "yes""#),
-            5,
-            format!("{prefix}.Properties.RequiresSession"),
-            "invalid type",
-            "correct the value",
-        ),
-        (with_queues(r#"[{"Properties": {}}]"#), 3, prefix.to_owned(), "missing field `Name`", "add the key"),
-        (with_queues(r#"[{"Name": "a", "Name": "b"}]"#), 3, prefix.to_owned(), "duplicate field", "keep one"),
-        (with_queues(r#"[{"Name": ""}]"#), 3, format!("{prefix}.Name"), "1 to 260", "correct the value"),
-        (with_queues(r#"[{"Name": "a?b"}]"#), 3, format!("{prefix}.Name"), "'?'", "correct the value"),
-        (with_queues(r#"[{"Name": "/a"}]"#), 3, format!("{prefix}.Name"), "slash", "correct the value"),
-        (
-            with_queues("[{\"Name\": \"a\"},\n{\"Name\": \"A\"}]"),
-            4,
-            "UserConfig.Namespaces[0].Queues[1].Name".to_owned(),
-            "is taken",
-            "another name",
-        ),
-        (
-            with_queues(r#"{"Name": "a"}"#),
-            3,
-            "UserConfig.Namespaces[0].Queues".to_owned(),
-            "invalid type",
-            "correct the value",
-        ),
-        (
-            "{ \"UserConfig\": { \"Namespaces\": [] } }".to_owned(),
-            1,
-            "UserConfig.Namespaces".to_owned(),
-            "0 namespaces",
-            "one namespace",
-        ),
-        ("{}".to_owned(), 1, "(top level)".to_owned(), "missing field `UserConfig`", "add the key"),
-        (String::new(), 1, "(top level)".to_owned(), "EOF", "correct the JSON"),
-        (format!("{} x", with_queues("[]")), 4, "(end of file)".to_owned(), "text after", "remove it"),
-    ];
-    for (text, line, key, problem, remedy) in cases {
+/// One mistake: the text, and of the error the line, the key, the problem and the remedy.
+type Mistake<'a> = (String, usize, &'a str, &'a str, &'a str);
+
+fn assert_told(mistakes: impl IntoIterator<Item = Mistake<'static>>) {
+    for (text, line, key, problem, remedy) in mistakes {
         let error = parse(&text).expect_err(&text);
         assert!(error.starts_with(&format!("Config.json:{line}: {key}: ")), "{error}\nfor {key}");
         assert!(error.contains(problem) && error.contains(remedy), "{error}\nwithout {problem}, {remedy}");
     }
+}
+
+#[test]
+fn a_wrong_property_is_told_with_file_line_key_and_remedy() {
+    const CORRECT: &str = "correct the value";
+    let cases = [
+        ("LockDurations", "\"PT1M\"", "unknown field", "correct its spelling"),
+        ("LockDuration", "60", "invalid type", CORRECT),
+        ("LockDuration", "\"1 minute\"", "ISO 8601", CORRECT),
+        ("LockDuration", "\"PT0S\"", "longer than zero", CORRECT),
+        ("MaxDeliveryCount", "0", "nonzero", CORRECT),
+        ("MaxDeliveryCount", "\"ten\"", "invalid type", CORRECT),
+        ("RequiresSession", "\"yes\"", "invalid type", CORRECT),
+        ("DeadLetteringOnMessageExpiration", "1", "invalid type", CORRECT),
+    ];
+    for (key, value, problem, remedy) in cases {
+        let queues = format!("[\n{{\"Name\": \"q\",\n\"Properties\": {{ \"{key}\": {value} }} }}]");
+        let error = parse(&with_queues(&queues)).expect_err(key);
+        let place = format!("Config.json:5: UserConfig.Namespaces[0].Queues[0].Properties.{key}: ");
+        assert!(error.starts_with(&place), "{error}");
+        assert!(error.contains(problem) && error.contains(remedy), "{error}\nwithout {problem}, {remedy}");
+    }
+}
+
+#[test]
+fn a_wrong_queue_is_told_with_file_line_key_and_remedy() {
+    const QUEUE: &str = "UserConfig.Namespaces[0].Queues[0]";
+    const NAME: &str = "UserConfig.Namespaces[0].Queues[0].Name";
+    const SECOND: &str = "UserConfig.Namespaces[0].Queues[1].Name";
+    const QUEUES: &str = "UserConfig.Namespaces[0].Queues";
+    assert_told([
+        (with_queues(r#"[{"Properties": {}}]"#), 3, QUEUE, "missing field `Name`", "add the key"),
+        (with_queues(r#"[{"Name": "a", "Name": "b"}]"#), 3, QUEUE, "duplicate field", "keep one"),
+        (with_queues(r#"[{"Name": ""}]"#), 3, NAME, "1 to 260", "correct the value"),
+        (with_queues(r#"[{"Name": "a?b"}]"#), 3, NAME, "'?'", "correct the value"),
+        (with_queues(r#"[{"Name": "/a"}]"#), 3, NAME, "slash", "correct the value"),
+        (with_queues("[{\"Name\": \"a\"},\n{\"Name\": \"A\"}]"), 4, SECOND, "is taken", "another name"),
+        (with_queues(r#"{"Name": "a"}"#), 3, QUEUES, "invalid type", "correct the value"),
+    ]);
+}
+
+#[test]
+fn a_file_of_another_shape_is_told_with_line_key_and_remedy() {
+    const NAMESPACES: &str = "UserConfig.Namespaces";
+    let no_namespace = "{ \"UserConfig\": { \"Namespaces\": [] } }".to_owned();
+    let text_behind = format!("{} x", with_queues("[]"));
+    assert_told([
+        (no_namespace, 1, NAMESPACES, "0 namespaces", "one namespace"),
+        ("{}".to_owned(), 1, "(top level)", "missing field `UserConfig`", "add the key"),
+        (String::new(), 1, "(top level)", "EOF", "correct the JSON"),
+        (text_behind, 4, "(end of file)", "text after", "remove it"),
+    ]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn the_recorder_tells_a_messages_life() {
     let mut peer = server.peer();
     let sender = peer.sender("q");
     let start_us = now_ms() * 1000;
-    let due_ms = now_ms() + 100;
+    let due_ms = now_ms() + 1000;
     peer.must_send(sender, &message(r#"{"orderId":7,"x":1}"#));
     peer.must_send(sender, &annotated(r#"{"orderId":"eight"}"#, &due(due_ms), None));
     peer.must_send(sender, &message("no JSON"));

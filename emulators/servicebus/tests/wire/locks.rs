@@ -1,5 +1,5 @@
-//! Locks: that they hold, end by time, and can be renewed. The queues here have locks of a fraction of a second; what is
-//! waited for is the message that comes again, never a time.
+//! Locks: that they hold, end by time, and can be renewed. Locks here are short where a test waits for their end, and it
+//! waits for the message that comes again, never for a time; where a lock has to hold, it is a second long.
 
 use amqp::performative::{DeliveryState, Modified};
 use amqp::{Map, Value};
@@ -7,10 +7,18 @@ use servicebus_emulator::config::QueueConfig;
 
 use crate::support::{Peer, Received, SECOND_US, Server, message, now_ms, queue, rejected};
 
-const LOCK_MS: i64 = 250;
+fn server_with_locks_of(lock_us: u64) -> Server {
+    Server::with(vec![QueueConfig { lock_us, max_delivery_count: 1000, ..queue("q") }])
+}
 
+/// Locks that nobody can hold for long.
 fn server_with_short_locks() -> Server {
-    Server::with(vec![QueueConfig { lock_us: SECOND_US / 4, ..queue("q") }])
+    server_with_locks_of(SECOND_US / 20)
+}
+
+/// Locks that end soon, yet later than an answer on a busy machine.
+fn server_with_locks_of_a_second() -> Server {
+    server_with_locks_of(SECOND_US)
 }
 
 fn locked_until_ms(received: &Received) -> i64 {
@@ -48,7 +56,6 @@ fn a_lock_that_ends_gives_the_message_to_the_next() {
     // The first receiver is told, and its word does nothing.
     assert_eq!(rejected(&peer.settle(&first, DeliveryState::Accepted)), "com.microsoft:message-lock-lost");
     assert_eq!(server.count("q", "completed_total"), 0);
-    next.must_complete(&second);
 }
 
 #[test]
@@ -68,18 +75,20 @@ fn every_settlement_after_the_end_of_the_lock_is_refused() {
     for state in
         [DeliveryState::Accepted, DeliveryState::Released, modified(false), modified(true), rejection]
     {
+        // The message comes again when its lock has ended.
         peer.must_send(sender, &message("one"));
         let lost = peer.receive_one(receiver);
-        let held = peer.receive_one(receiver);
+        while peer.receive_one(receiver).sequence_number() != lost.sequence_number() {}
         assert_eq!(rejected(&peer.settle(&lost, state)), "com.microsoft:message-lock-lost");
-        peer.must_complete(&held);
     }
     assert_eq!((server.count("q", "dead_lettered"), server.count("q", "deferred")), (0, 0));
+    let here = server.count("q", "active") + server.count("q", "locked");
+    assert_eq!((here, server.count("q", "completed_total")), (5, 0));
 }
 
 #[test]
 fn a_renewed_lock_holds_longer() {
-    let server = server_with_short_locks();
+    let server = server_with_locks_of_a_second();
     let mut peer = server.peer();
     let sender = peer.sender("q");
     peer.must_send(sender, &message("one"));
@@ -87,11 +96,11 @@ fn a_renewed_lock_holds_longer() {
     let received = peer.receive_one(receiver);
     let mut until_ms = locked_until_ms(&received);
     let first_until_ms = until_ms;
-    // Renewed until more than twice its time has gone by.
-    while now_ms() < first_until_ms + LOCK_MS {
+    // Renewed until it would have ended without.
+    while now_ms() <= first_until_ms {
         let (status, condition, expirations) = renew(&mut peer, &received);
         assert_eq!((status, condition, expirations.len()), (200, None, 1));
-        assert!(expirations[0] >= until_ms && expirations[0] <= now_ms() + LOCK_MS);
+        assert!(expirations[0] >= until_ms && expirations[0] <= now_ms() + 1000);
         until_ms = expirations[0];
     }
     peer.must_complete(&received);
@@ -105,12 +114,22 @@ fn a_lock_that_has_ended_cannot_be_renewed() {
     peer.must_send(sender, &message("one"));
     let receiver = peer.receiver("q");
     let lost = peer.receive_one(receiver);
-    let held = peer.receive_one(receiver);
+    peer.receive_one(receiver);
     let (status, condition, expirations) = renew(&mut peer, &lost);
     assert_eq!((status, condition.as_deref()), (410, Some("com.microsoft:message-lock-lost")));
     assert!(expirations.is_empty());
-    peer.must_complete(&held);
-    assert_eq!(renew(&mut peer, &held).0, 410, "nor one of a message that is gone");
+}
+
+#[test]
+fn the_lock_of_a_message_that_is_gone_cannot_be_renewed() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let sender = peer.sender("q");
+    peer.must_send(sender, &message("one"));
+    let receiver = peer.receiver("q");
+    let received = peer.receive_one(receiver);
+    peer.must_complete(&received);
+    assert_eq!(renew(&mut peer, &received).0, 410);
 }
 
 #[test]
@@ -133,7 +152,7 @@ fn the_last_lock_that_ends_is_a_failed_delivery() {
 /// The real service keeps a lock until it ends, whatever becomes of the link.
 #[test]
 fn a_lock_outlives_its_link_and_its_connection() {
-    let server = server_with_short_locks();
+    let server = server_with_locks_of_a_second();
     let mut peer = server.peer();
     let sender = peer.sender("q");
     peer.must_send(sender, &message("one"));

@@ -123,17 +123,12 @@ fn the_two_nodes_call_their_status_differently() {
 fn an_answer_finds_the_link_by_address_by_name_and_by_being_the_only_one() {
     let server = Server::start();
     let mut peer = server.peer();
-    let by_name = peer.handle();
-    let target = Some(AnyTarget::Node(Target::default()));
-    peer.try_attach(Attach {
-        target,
-        name: "the-name".to_owned(),
-        ..attach(by_name, Role::Receiver, "$cbs")
-    })
-    .expect("a link");
     let by_address = peer.handle();
     let target = Some(AnyTarget::Node(Target::at("the-address")));
     peer.try_attach(Attach { target, ..attach(by_address, Role::Receiver, "$cbs") }).expect("a link");
+    let by_name = peer.handle();
+    let (target, name) = (Some(AnyTarget::Node(Target::default())), "the-name".to_owned());
+    peer.try_attach(Attach { target, name, ..attach(by_name, Role::Receiver, "$cbs") }).expect("a link");
     for handle in [by_name, by_address] {
         peer.credit(handle, 10);
     }
@@ -266,7 +261,7 @@ fn a_scheduled_message_comes_at_its_instant_and_cannot_be_cancelled_then() {
     let server = Server::start();
     let mut peer = server.peer();
     let receiver = peer.receiver("q");
-    let due_ms = now_ms() + 150;
+    let due_ms = now_ms() + 1000;
     let number = numbers(&schedule(&mut peer, &[annotated("later", &due(due_ms), None)]))[0];
     let received = peer.receive_one(receiver);
     assert!(now_ms() >= due_ms);

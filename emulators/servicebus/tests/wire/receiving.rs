@@ -1,9 +1,10 @@
 //! Messages out: what a delivery carries, credit, drain, windows, and several receivers of one queue.
 
-use amqp::performative::{Flow, Open};
-use amqp::{Performative, Value};
+use amqp::performative::{Detach, Flow, Open};
+use amqp::{Frame, Performative, Value};
+use bytes::BytesMut;
 
-use crate::support::{Peer, Received, Server, annotated, due, message, now_ms, open};
+use crate::support::{Peer, Received, Server, annotated, due, message, now_ms, open, transfer};
 
 fn send(server: &Server, bodies: &[&str]) {
     let mut peer = server.peer();
@@ -173,47 +174,35 @@ fn a_large_message_comes_in_frames_of_the_clients_size() {
     assert_eq!(peer.receive(receiver).body(), body);
 }
 
-/// A client whose session takes two frames gets two; the rest comes when it says so.
+/// A client whose session takes two frames gets two; the rest comes when it says so, and so does the answer to a drain.
 #[test]
 fn a_sessions_window_is_respected() {
     let server = Server::start();
-    let body = "x".repeat(2000);
-    send(&server, &[&body, "small"]);
+    send(&server, &[&"x".repeat(2000)]);
     let mut peer = Peer::open_with_window(server.amqp, &Open { max_frame_size: 512, ..open() }, 2);
     let receiver = peer.receiver("q");
-    let frames = |peer: &mut Peer, count: usize| {
-        for _ in 0..count {
-            peer.wait_for(|p| matches!(p, Performative::Transfer(_)));
-        }
+    let session = |seen: u32, incoming_window: u32| Flow {
+        next_incoming_id: Some(1 + seen),
+        incoming_window,
+        handle: None,
+        delivery_count: None,
+        link_credit: None,
+        ..Peer::connect(server.amqp).flow(0, 0)
     };
-    // All credit is used by two messages, of which most frames wait for the window, and then a drain.
-    peer.put(Flow { next_incoming_id: Some(1), incoming_window: 2, ..peer.flow(receiver, 2) });
-    frames(&mut peer, 2);
-    peer.put(Flow {
-        next_incoming_id: Some(3),
-        incoming_window: 0,
-        echo: true,
-        handle: None,
-        delivery_count: None,
-        link_credit: None,
-        ..peer.flow(receiver, 0)
-    });
-    let answer = peer.wait_for(|p| matches!(p, Performative::Flow(_) | Performative::Transfer(_)));
-    assert!(matches!(answer.0, Performative::Flow(_)), "no frame beyond the window");
-    peer.put(Flow { next_incoming_id: Some(3), incoming_window: 0, drain: true, ..peer.flow(receiver, 2) });
-    peer.put(Flow {
-        next_incoming_id: Some(3),
-        incoming_window: 100,
-        handle: None,
-        delivery_count: None,
-        link_credit: None,
-        ..peer.flow(receiver, 0)
-    });
-    frames(&mut peer, 4);
-    // The drain that had to wait for the window is answered when all is sent.
+    peer.put(Flow { incoming_window: 2, ..peer.flow(receiver, 1) });
+    for _ in 0..2 {
+        peer.wait_for(|p| matches!(p, Performative::Transfer(_)));
+    }
+    peer.put(Flow { echo: true, ..session(2, 0) });
+    let (next, _) = peer.wait_for(|p| matches!(p, Performative::Flow(_) | Performative::Transfer(_)));
+    assert!(matches!(next, Performative::Flow(_)), "no frame beyond the window");
+    // The drain comes while frames wait: it is answered when they are sent.
+    peer.put(Flow { next_incoming_id: Some(3), incoming_window: 0, drain: true, ..peer.flow(receiver, 1) });
+    peer.put(session(2, 100));
+    peer.wait_for(|p| matches!(p, Performative::Transfer(transfer) if !transfer.more));
     let (flow, _) = peer.wait_for(|p| matches!(p, Performative::Flow(flow) if flow.drain));
     let Performative::Flow(flow) = flow else { unreachable!("it was matched") };
-    assert_eq!((flow.link_credit, flow.delivery_count), (Some(0), Some(2)));
+    assert_eq!((flow.link_credit, flow.delivery_count), (Some(0), Some(1)));
 }
 
 #[test]
@@ -260,13 +249,33 @@ fn a_receiver_that_left_keeps_no_message_from_the_next() {
     assert_eq!(staying.receive(stays).body(), "1");
 }
 
+/// The message wakes the link that leaves with the next frame: another has to be woken in its place.
+#[test]
+fn a_link_that_leaves_as_a_message_comes_passes_it_on() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let (sender, leaving) = (peer.sender("q"), peer.receiver("q"));
+    let mut other = server.peer();
+    let stays = other.receiver("q");
+    for (peer, handle) in [(&mut peer, leaving), (&mut other, stays)] {
+        let asked = Flow { echo: true, ..peer.flow(handle, 1) };
+        peer.put(asked);
+        peer.wait_for(|p| matches!(p, Performative::Flow(flow) if flow.handle == Some(handle)));
+    }
+    let mut both = BytesMut::new();
+    Frame::put_transfer(&mut both, 0, &transfer(sender, 0), &[&message("1")]);
+    Frame::put(&mut both, 0, &Detach { handle: leaving, closed: true, error: None }.into());
+    peer.write(&both);
+    assert_eq!(other.receive(stays).body(), "1");
+}
+
 #[test]
 fn what_is_scheduled_does_not_come_before_its_instant() {
     let server = Server::start();
     let mut peer = server.peer();
     let sender = peer.sender("q");
     let receiver = peer.receiver("q");
-    let due_ms = now_ms() + 300;
+    let due_ms = now_ms() + 1000;
     peer.must_send(sender, &annotated("later", &due(due_ms), None));
     peer.must_send(sender, &annotated("past", &due(now_ms() - 5000), None));
     peer.must_send(sender, &message("now"));

@@ -101,7 +101,7 @@ fn the_last_failed_delivery_ends_in_the_dead_letter_queue() {
     assert_eq!((server.count("q", "dead_lettered"), server.count("q", "dead_lettered_total")), (1, 1));
     let dead = peer.receiver("q/$DeadLetterQueue");
     let letter = peer.receive_one(dead);
-    assert_eq!(letter.body(), "one");
+    assert_eq!((letter.body().as_str(), letter.header().delivery_count), ("one", 3));
     assert_eq!(letter.property("DeadLetterReason"), Some("MaxDeliveryCountExceeded".into()));
     let description = "Message could not be consumed after 3 delivery attempts.";
     assert_eq!(letter.property("DeadLetterErrorDescription"), Some(description.into()));

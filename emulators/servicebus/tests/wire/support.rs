@@ -369,6 +369,8 @@ impl Peer {
                 count > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // A call with a time limit ends when the process is stopped for a moment.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.read(),
             Err(error) => panic!("nothing came in time: {error}"),
         }
     }

@@ -64,9 +64,9 @@ fn a_locked_message_does_not_expire() {
     let mut peer = server.peer();
     let sender = peer.sender("q");
     let receiver = peer.receiver("q");
-    peer.must_send(sender, &annotated("locked", &Map::new(), Some(200)));
+    peer.must_send(sender, &annotated("locked", &Map::new(), Some(1000)));
     let locked = peer.receive_one(receiver);
-    peer.must_send(sender, &annotated("waits", &Map::new(), Some(200)));
+    peer.must_send(sender, &annotated("waits", &Map::new(), Some(1000)));
     let dead = peer.receiver("q/$DeadLetterQueue");
     assert_eq!(peer.receive_one(dead).body(), "waits", "this one's time is over, so the other's is");
     assert_eq!(server.count("q", "locked"), 1);

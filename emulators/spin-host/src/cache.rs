@@ -14,8 +14,13 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::limits;
+
 /// Changes when entries of an older build of this host may not be used though module and engine are the same.
 const FORMAT: &str = "spin-host-1";
+
+const CODE_EXTENSION: &str = "cwasm";
+const DIGEST_EXTENSION: &str = "sha256";
 
 /// A directory of compiled components.
 #[derive(Clone, Debug)]
@@ -58,7 +63,7 @@ impl Cache {
     /// Writes the compiled form of a module. That it could not be written is logged and no more: it is needed for speed only.
     pub fn put(&self, engine: &Engine, wasm: &[u8], code: &[u8]) {
         let entry = self.entry(engine, wasm);
-        if let Err(error) = self.write(&entry, code) {
+        if let Err(error) = self.write(&entry, code).and_then(|()| self.prune()) {
             let path = entry.code.display().to_string();
             tracing::warn!(
                 path,
@@ -78,8 +83,8 @@ impl Cache {
             hex(&key.0.finalize()).get(..16).unwrap_or_default()
         );
         Entry {
-            code: self.directory.join(format!("{name}.cwasm")),
-            digest: self.directory.join(format!("{name}.sha256")),
+            code: self.directory.join(format!("{name}.{CODE_EXTENSION}")),
+            digest: self.directory.join(format!("{name}.{DIGEST_EXTENSION}")),
         }
     }
 
@@ -97,6 +102,30 @@ impl Cache {
         // The digest goes last: an entry without one is no entry.
         self.replace(&entry.code, code)?;
         self.replace(&entry.digest, hex(&Sha256::digest(code)).as_bytes())
+    }
+
+    /// Removes the entries that were written longest ago, until the others are within the limit.
+    fn prune(&self) -> io::Result<()> {
+        let mut codes = Vec::new();
+        for file in fs::read_dir(&self.directory)? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == CODE_EXTENSION) {
+                // Another start may have removed it just now.
+                let Ok(metadata) = fs::metadata(&path) else { continue };
+                codes.push((metadata.modified()?, metadata.len(), path));
+            }
+        }
+        codes.sort_unstable_by(|one, other| other.cmp(one));
+        let mut kept_bytes = 0_u64;
+        for (_, bytes, code) in codes {
+            kept_bytes = kept_bytes.saturating_add(bytes);
+            if kept_bytes > limits::CACHE_BYTES {
+                // The digest goes first: an entry without one is no entry.
+                let _ = fs::remove_file(code.with_extension(DIGEST_EXTENSION));
+                let _ = fs::remove_file(code);
+            }
+        }
+        Ok(())
     }
 
     /// Writes a file under a name of its own, then gives it its real name, so that nobody ever sees half of it.

@@ -251,10 +251,11 @@ impl Target {
     /// User names and passwords before an `@` may hold characters that a URL would have escaped.
     pub fn parse(text: &str, default_scheme: &str) -> Option<Self> {
         let without_user = remove_user(text);
-        let url = url::Url::parse(&without_user)
-            .ok()
-            .filter(url::Url::has_host)
-            .or_else(|| url::Url::parse(&format!("{default_scheme}://{without_user}")).ok())?;
+        let url = url::Url::parse(&without_user).ok().filter(url::Url::has_host).or_else(|| {
+            // What has a scheme and is no URL does not become one by a second scheme.
+            let schemeless = !without_user.contains("://");
+            schemeless.then(|| url::Url::parse(&format!("{default_scheme}://{without_user}")).ok())?
+        })?;
         // Schemes that the URL standard does not know keep their host as text, so it is read once more.
         let host = Host::parse(url.host_str()?).ok()?;
         Some(Self { scheme: url.scheme().to_owned(), host, port: url.port() })

@@ -26,6 +26,9 @@ pub const STDIO_LINE_BYTES: usize = 64 * 1024;
 /// Largest module or component file that is read, in bytes. A TypeScript component has 12 MB.
 pub const WASM_FILE_BYTES: u64 = 512 * 1024 * 1024;
 
+/// Most bytes of compiled components that are kept on disk; a TypeScript component has 50 MB.
+pub const CACHE_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Largest `spin.toml`, `.env` and `--variable` file that is read, in bytes.
 pub const CONFIG_FILE_BYTES: u64 = 1024 * 1024;
 

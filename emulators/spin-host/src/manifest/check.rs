@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::schema::{self, ComponentRef, FilesMount, Route, Source};
 use super::{Component, Files, Manifest, Target, Trigger};
 use crate::hosts;
+use crate::routes::Router;
 use crate::variables::{Declaration, Template, check_name};
 
 /// Something wrong at a place of the text.
@@ -151,7 +152,11 @@ fn triggers(
         }
         check_executor(trigger.executor.as_ref())?;
         let route = match trigger.route.get_ref() {
-            Route::Pattern(pattern) => Some(pattern.clone()),
+            Route::Pattern(pattern) => {
+                Router::new([(pattern.clone(), ())])
+                    .map_err(|error| problem(trigger.route.span(), error.to_string()))?;
+                Some(pattern.clone())
+            }
             Route::Private(true) => None,
             Route::Private(false) => {
                 return Err(problem(trigger.route.span(), "a route is a pattern or { private = true }"));

@@ -200,7 +200,7 @@ anything = 1
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_a_remedy() {
         let message = with("watch = ", "wacht = ");
-        assert!(message.starts_with("spin.toml:33: unknown field `wacht`, expected one of"), "{message}");
+        assert!(message.starts_with("spin.toml:34: unknown field `wacht`, expected one of"), "{message}");
         assert!(message.contains("correct or remove"), "{message}");
         assert!(
             with("route = \"/...\"", "rout = \"/...\"").starts_with("spin.toml:13: unknown field `rout`")
@@ -251,6 +251,8 @@ anything = 1
         let unknown = with("component = \"distributor\"", "component = \"distribuor\"");
         assert!(unknown.starts_with("spin.toml:12: the trigger names component `distribuor`"), "{unknown}");
         assert!(with("private = true", "private = false").contains("route"));
+        let route = with("\"/...\"", "\"/a/:\"");
+        assert!(route.starts_with("spin.toml:13: route \"/a/:\" cannot be used"), "{route}");
     }
 
     #[test]
@@ -290,7 +292,7 @@ anything = 1
     #[test]
     fn component_ids_are_kebab_case() {
         for id in ["a_b", "1a", "a--b", "aB"] {
-            let message = with("[component.distributor]", &format!("[component.{id}]"));
+            let message = problem(&GOOD.replace("[component.distributor", &format!("[component.{id}")));
             assert!(message.starts_with("spin.toml:23: "), "{message}");
         }
     }

@@ -101,6 +101,21 @@ fn another_module_is_another_entry() {
 }
 
 #[test]
+fn the_oldest_entries_make_room() {
+    let cache = tempfile::tempdir().expect("a directory");
+    for (name, bytes) in [("old.cwasm", 1_u64 << 30), ("old.sha256", 64), ("other.txt", 64)] {
+        // Sparse: it takes no room on the disk.
+        let file = fs::File::create(cache.path().join(name)).expect("a file");
+        file.set_len(bytes).and_then(|()| file.set_modified(std::time::UNIX_EPOCH)).expect("a file");
+    }
+    assert_eq!(compiled(&setup(cache.path()).start()), "1");
+    let left = (entries(cache.path(), "cwasm").len(), entries(cache.path(), "sha256").len());
+    assert_eq!(left, (1, 1), "the new one");
+    assert!(cache.path().join("other.txt").exists(), "what is no entry stays");
+    assert_eq!(compiled(&setup(cache.path()).start()), "0");
+}
+
+#[test]
 fn a_cache_that_cannot_be_written_is_only_slower() {
     let setup = Setup::probe("").file("taken", "a file, not a directory");
     let cache = setup.path("taken/cache");

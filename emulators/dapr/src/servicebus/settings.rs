@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::go::text::duration;
-use crate::limits::ACTIVE_MESSAGES_MAX;
+use crate::limits::{ACTIVE_MESSAGES_MAX, LINK_PAUSE};
 use crate::resources::{Properties, PropertyError};
 
 /// Names that the component knows, among them those of the runtime.
@@ -90,8 +90,9 @@ impl QueueSettings {
         let lock_renewal = seconds("lockRenewalInSec", 20)?;
         let max_active = integer("maxActiveMessages", 1)?;
         let max_handlers = integer("maxConcurrentHandlers", 1)?;
-        let recovery =
-            (seconds("minConnectionRecoveryInSec", 2)?, seconds("maxConnectionRecoveryInSec", 300)?);
+        // A pause of nothing would let a link that breaks at once be opened without end.
+        let recovery_min = seconds("minConnectionRecoveryInSec", 2)?.max(LINK_PAUSE.0);
+        let recovery = (recovery_min, seconds("maxConnectionRecoveryInSec", 300)?.max(recovery_min));
         let max_errors = integer("maxRetriableErrorsPerSec", 10)?;
         integer("handlerTimeoutInSec", 0)?;
         integer("maxDeliveryCount", 0)?;

@@ -4,10 +4,12 @@
 //! fields and the sender's annotations; header, delivery annotations and the broker's own annotations are written anew
 //! with every delivery. It must not know links, locks or entities.
 
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use amqp::encode::{self, Encode, code};
-use amqp::message::{Header, Sections, Timestamp, put_application_properties};
+use amqp::message::{Header, Properties, Sections, Timestamp, put_application_properties};
 use amqp::value::Symbol;
 use amqp::{DecodeError, Decoder, Map, Value, decode::Decode};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -123,7 +125,8 @@ pub fn parse(message: &Bytes, scratch: &mut BytesMut) -> Result<Incoming, Decode
             head.put(&mut place);
         }
     }
-    for range in [&sections.properties, &sections.application_properties, &sections.body, &sections.footer] {
+    put_properties(scratch, message, &sections)?;
+    for range in [&sections.application_properties, &sections.body, &sections.footer] {
         scratch.put_slice(message.get(range.clone()).unwrap_or_default());
     }
     let time_to_live_us = match header.ttl {
@@ -132,6 +135,38 @@ pub fn parse(message: &Bytes, scratch: &mut BytesMut) -> Result<Incoming, Decode
         _ => lifetime_in_properties(message.slice(sections.properties))?,
     };
     Ok(Incoming { content: Arc::from(&scratch[..]), time_to_live_us, due_us })
+}
+
+/// Appends the properties as they came; where they have no message id, with one of the broker's. The cloud gives ids too,
+/// and clients rely on it: @azure/service-bus cannot close a receiver that has seen a message without one.
+fn put_properties(out: &mut BytesMut, message: &Bytes, sections: &Sections) -> Result<(), DecodeError> {
+    let properties = message.slice(sections.properties.clone());
+    if has_message_id(&properties)? {
+        out.put_slice(&properties);
+        return Ok(());
+    }
+    let properties =
+        if properties.is_empty() { Properties::default() } else { sections.properties(message)? };
+    Properties { message_id: Some(Value::String(new_message_id())), ..properties }.encode(out);
+    Ok(())
+}
+
+fn has_message_id(properties: &Bytes) -> Result<bool, DecodeError> {
+    if properties.is_empty() {
+        return Ok(false);
+    }
+    let mut decoder = Decoder::new(properties);
+    decoder.descriptor()?;
+    let fields = decoder.list()?;
+    Ok(!fields.is_at_end() && fields.peek()? != code::NULL)
+}
+
+/// An id that no other message has: 32 hexadecimal digits, as the cloud's. Half of them tell this process from others.
+fn new_message_id() -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    format!("{:016x}{number:016x}", *PROCESS)
 }
 
 /// How long a message lives by its properties, microseconds: for lives longer than a header can say.
@@ -398,6 +433,30 @@ mod tests {
             let incoming = parse(&out.freeze(), &mut BytesMut::new()).expect("a message");
             assert_eq!(incoming.time_to_live_us, expected_us);
         }
+    }
+
+    #[test]
+    fn a_message_without_an_id_gets_one_of_its_own_and_keeps_the_rest() {
+        let id_of = |properties: Option<Properties>| {
+            let mut out = BytesMut::new();
+            if let Some(properties) = properties {
+                properties.encode(&mut out);
+            }
+            put_data(&mut out, &Bytes::from_static(b"x"));
+            let incoming = parse(&out.freeze(), &mut BytesMut::new()).expect("a message");
+            let whole = encode_whole(&incoming.content, &stamp());
+            let found = Sections::scan(&whole).expect("sections").properties(&whole).expect("properties");
+            assert_eq!(body(&incoming.content).as_deref(), Some(&b"x"[..]));
+            (found.message_id.expect("an id"), found.subject)
+        };
+        let (first, _) = id_of(None);
+        let (second, subject) =
+            id_of(Some(Properties { subject: Some("s".into()), ..Properties::default() }));
+        assert_eq!(subject.as_deref(), Some("s"));
+        assert_ne!(first, second);
+        assert!(matches!(&first, Value::String(id) if id.len() == 32), "{first:?}");
+        let given = Properties { message_id: Some(Value::Ulong(7)), ..Properties::default() };
+        assert_eq!(id_of(Some(given)).0, Value::Ulong(7));
     }
 
     #[test]

@@ -69,16 +69,16 @@ impl Connection {
 
     /// Waits for the end of the connection, before which nothing more may come.
     pub fn ends(self) {
-        let rest = self.to_end();
+        let rest = self.remainder();
         assert!(rest.is_empty(), "more came: {:?}", String::from_utf8_lossy(&rest));
     }
 
     /// Reads the one answer of the connection.
     pub fn answer(self) -> Answer {
-        parse(&self.to_end())
+        parse(&self.remainder())
     }
 
-    fn to_end(mut self) -> Vec<u8> {
+    fn remainder(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.0.read_to_end(&mut bytes) {
             Ok(_) => {}

@@ -79,6 +79,52 @@ fn what_is_no_usable_module_is_refused() {
     }
 }
 
+/// A component that imports or exports an interface without functions, and nothing else.
+fn component(section: u8, interface: &str) -> Vec<u8> {
+    const EXPORTS: u8 = 11;
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    // An instance type and an instance, both empty: what an import has the type of, and what an export gives.
+    bytes.extend_from_slice(&[7, 3, 1, 0x42, 0]);
+    if section == EXPORTS {
+        bytes.extend_from_slice(&[5, 3, 1, 1, 0]);
+    }
+    let length = u8::try_from(interface.len()).expect("a short name");
+    let mut body = vec![1, 0, length];
+    body.extend_from_slice(interface.as_bytes());
+    body.extend_from_slice(if section == EXPORTS { &[5, 0, 0] } else { &[5, 0] });
+    bytes.extend_from_slice(&[section, u8::try_from(body.len()).expect("short")]);
+    [bytes, body].concat()
+}
+
+#[test]
+fn a_component_that_needs_more_is_refused_in_a_sentence() {
+    const IMPORTS: u8 = 10;
+    const EXPORTS: u8 = 11;
+    for (section, interface, said) in [
+        (IMPORTS, "fermyon:spin/key-value@2.0.0", "spin-host has no key-value stores"),
+        (IMPORTS, "wasi:keyvalue/store@0.2.0-draft2", "spin-host has no key-value stores"),
+        (IMPORTS, "spin:sqlite/sqlite@3.0.0", "spin-host has no SQLite databases"),
+        (IMPORTS, "fermyon:spin/redis@2.0.0", "spin-host has no Redis client"),
+        (IMPORTS, "fermyon:spin/mqtt@2.0.0", "spin-host has no MQTT client"),
+        (IMPORTS, "fermyon:spin/llm@2.0.0", "spin-host has no language models"),
+        (
+            IMPORTS,
+            "spin:postgres/postgres@3.0.0",
+            "spin-host does not provide it; run the application on Spin",
+        ),
+        (IMPORTS, "wasi:http/types@0.3.0", "that is WASI 0.3, which needs Spin 4"),
+        (EXPORTS, "wasi:http/handler@0.3.0", "exports wasi:http/handler@0.3.0, which needs Spin 4"),
+        (EXPORTS, "fermyon:spin/inbound-http", "was made with a Spin SDK of version 2 or older"),
+        (EXPORTS, "wasi:cli/run@0.2.0", "exports no wasi:http/incoming-handler@0.2.*"),
+    ] {
+        let setup = Setup::manifest(&manifest(std::path::Path::new("other.wasm"), ""));
+        std::fs::write(setup.path("other.wasm"), component(section, interface)).expect("a file");
+        let (code, stderr) = setup.refused();
+        assert_eq!(code, Some(2), "{interface}: {stderr}");
+        assert!(stderr.contains("component `probe`") && stderr.contains(said), "{interface}: {stderr}");
+    }
+}
+
 #[test]
 fn flags_that_are_wrong_are_named() {
     for (arguments, said) in [

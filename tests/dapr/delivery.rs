@@ -93,6 +93,22 @@ async fn every_2xx_completes_and_nothing_else_does() {
     assert!(dapr.log.text().contains("status code: 404"), "{}", dapr.log.text());
 }
 
+/// An answer of more than 4 MiB counted as none, and its message came again.
+#[tokio::test]
+async fn an_answer_of_any_size_completes() {
+    let broker = Broker::start();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let router = axum::Router::new().fallback(|| async { vec![b'x'; 5 << 20] });
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let _dapr = Setup::new().file("q.yaml", broker.binding("input", &FAST_FAILURES)).app(port).start().await;
+    broker.send(plain(1)).await;
+    let counts =
+        broker.counts_are("the message to be settled", |counts| counts.active + counts.locked == 0).await;
+    assert_eq!((counts.completed_total, counts.dead_lettered), (1, 0));
+    serving.abort();
+}
+
 #[tokio::test]
 async fn an_application_that_hangs_up_gives_the_message_back() {
     let broker = Broker::start();

@@ -51,9 +51,6 @@ pub enum AppError {
         /// What went wrong, the innermost cause last.
         cause: String,
     },
-    /// Its answer does not end.
-    #[error("the app's answer has more than {APP_RESPONSE_BYTES_MAX} bytes")]
-    ResponseTooLarge,
     /// The call cannot be written as HTTP.
     #[error("the call cannot be written as HTTP")]
     Request(#[from] http::Error),
@@ -66,8 +63,10 @@ pub struct AppResponse {
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body, whole.
+    /// Its body, or the beginning of one that is too long.
     pub body: Bytes,
+    /// Whether that is all of it.
+    pub is_whole: bool,
 }
 
 impl AppChannel {
@@ -172,29 +171,25 @@ impl AppChannel {
         };
         let response = self.client.request(request).await.map_err(|error| transport(&error))?;
         let (head, body) = response.into_parts();
-        let body = read_body(body).await.map_err(|error| match error {
-            Some(error) => transport(&error),
-            None => AppError::ResponseTooLarge,
-        })?;
-        Ok(AppResponse { status: head.status, headers: head.headers, body })
+        let (body, is_whole) = read_body(body).await.map_err(|error| transport(&error))?;
+        Ok(AppResponse { status: head.status, headers: head.headers, body, is_whole })
     }
 }
 
-/// Reads a body to its end; `Err(None)` when it is too long.
-async fn read_body(mut body: Incoming) -> Result<Bytes, Option<hyper::Error>> {
-    let mut whole = BytesMut::new();
+/// Reads a body to its end and keeps its beginning; also tells whether that is all of it.
+async fn read_body(mut body: Incoming) -> Result<(Bytes, bool), hyper::Error> {
+    let (mut kept, mut is_whole) = (BytesMut::new(), true);
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(Some)?.into_data() {
-            if whole.is_empty() && hyper::body::Body::is_end_stream(&body) {
-                return Ok(data);
+        if let Ok(data) = frame?.into_data() {
+            if kept.is_empty() && hyper::body::Body::is_end_stream(&body) {
+                return Ok((data, true));
             }
-            if whole.len() + data.len() > APP_RESPONSE_BYTES_MAX {
-                return Err(None);
-            }
-            whole.extend_from_slice(&data);
+            let room = APP_RESPONSE_BYTES_MAX - kept.len();
+            is_whole &= data.len() <= room;
+            kept.extend_from_slice(data.get(..room).unwrap_or(&data));
         }
     }
-    Ok(whole.freeze())
+    Ok((kept.freeze(), is_whole))
 }
 
 /// An error and what caused it, in one line.

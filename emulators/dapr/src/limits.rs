@@ -47,7 +47,7 @@ pub const APP_DIAL_LOG_EVERY: u64 = 100;
 pub const APP_CONNECTIONS_MAX: usize = 1024;
 /// See [`APP_CONNECTIONS_MAX`].
 pub const APP_IDLE_CONNECTIONS_MAX: usize = 64;
-/// Bytes of an app's answer to a delivery that are read; the answer is not used beyond its status.
+/// Bytes of an app's answer that are kept. Of the answer to a delivery nothing but the status is used.
 pub const APP_RESPONSE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of an app's answer that go into a log line.
 pub const APP_RESPONSE_LOG_BYTES_MAX: usize = 512;

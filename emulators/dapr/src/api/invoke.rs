@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::reply::error;
 use super::{Call, Reply};
 use crate::go::text::clean_path;
+use crate::limits::APP_RESPONSE_BYTES_MAX;
 use crate::runtime::Runtime;
 
 /// What stays as it is in a path's segment.
@@ -39,6 +40,9 @@ pub(super) async fn invoke(runtime: &Runtime, id: &str, method: &[&str], call: C
         Err(cause) => return failure(&cause.to_string()),
     };
     match app.call(http_method, path, headers, body).await {
+        Ok(response) if !response.is_whole => {
+            failure(&format!("the app's answer has more than {APP_RESPONSE_BYTES_MAX} bytes"))
+        }
         Ok(response) => {
             let mut reply = Reply::new(Full::new(response.body));
             *reply.status_mut() = response.status;

@@ -1,7 +1,12 @@
 //! Right-hand sides were printed by Go 1.26 (`json.NewDecoder(..).Decode` into daprd's request type, then
 //! `json.Marshal` of its data).
 
+use proptest::prelude::*;
+use serde::Deserialize as _;
+use serde_json::Value;
+
 use super::{JsonError, parse};
+use crate::bindings::go_json;
 
 /// Re-marshals the member `data` of `source`.
 fn data(source: &[u8]) -> Result<String, JsonError> {
@@ -100,4 +105,45 @@ fn the_outermost_object_shows_every_member_in_order() {
         .map(|(key, node)| (String::from_utf8_lossy(key).into_owned(), document.type_name(node)))
         .collect();
     assert_eq!(members, [("b".into(), "number"), ("a".into(), "string"), ("b".into(), "number")]);
+}
+
+/// Values that come back from float64 as they were.
+fn value() -> impl Strategy<Value = Value> {
+    let scalar = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-(1_i64 << 53)..=1 << 53).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "[<>&\"\\\\\u{2028}\u{2029}\u{0}-\u{1f}]{0,8}".prop_map(Value::from),
+    ];
+    scalar.prop_recursive(4, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..8)
+                .prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    /// serde_json is the oracle; its maps are sorted by the bytes of their keys, as Go's are when they are printed.
+    #[test]
+    fn every_value_is_written_as_an_independent_encoder_writes_it(value in value(), pretty: bool) {
+        let source = if pretty { format!("{value:#}") } else { value.to_string() };
+        let written = data(format!("{{\"data\":{source}}}").as_bytes()).expect("well-formed");
+        prop_assert_eq!(written.as_bytes(), &go_json(&value).expect("a JSON form")[..]);
+    }
+
+    #[test]
+    fn what_is_well_formed_is_agreed_on(source in "[\\[\\]{}:,\"a0-1.eE+tn rul\\-]{0,16}") {
+        let wrapped = format!("{{\"data\":[{source}]}}");
+        let mut oracle = serde_json::Deserializer::from_str(&wrapped);
+        prop_assert_eq!(data(wrapped.as_bytes()).is_ok(), Value::deserialize(&mut oracle).is_ok());
+    }
+
+    #[test]
+    fn no_bytes_panic(source: Vec<u8>) {
+        let wrapped = [b"{\"data\":", &source[..], b"}"].concat();
+        let _ = (data(&wrapped), parse(&source).is_ok());
+    }
 }

@@ -1,11 +1,12 @@
 //! Attaching and detaching: what an address names, and what the broker repeats of what it was asked.
 
 use amqp::performative::{
-    AnyTarget, Attach, Coordinator, Detach, ReceiverSettleMode, Role, SenderSettleMode, Source, Target,
+    AnyTarget, Attach, Coordinator, Detach, Flow, ReceiverSettleMode, Role, SenderSettleMode, Source, Target,
 };
-use amqp::{Map, Performative, Value};
+use amqp::{Frame, Map, Performative, ProtocolHeader, Value};
+use bytes::BytesMut;
 
-use crate::support::{MAX_MESSAGE_BYTES, Server, attach, message, queue, transfer};
+use crate::support::{MAX_MESSAGE_BYTES, Peer, Server, attach, begin, message, open, queue, transfer};
 
 /// go-amqp closes a link whose modes come back changed; Python compares the source's address with what it sent.
 #[test]
@@ -40,6 +41,64 @@ fn the_answer_repeats_modes_and_termini() {
             }
         }
     }
+}
+
+/// pyamqp indexes fields by position, and the real broker leaves none off: every performative is whole, whatever it says.
+#[test]
+fn performatives_have_all_their_fields() {
+    let server = Server::start();
+    let mut peer = Peer::connect(server.amqp);
+    let mut out = BytesMut::from(&ProtocolHeader::Amqp.bytes()[..]);
+    for performative in [
+        open().into(),
+        begin(100).into(),
+        attach(0, Role::Sender, "q").into(),
+        attach(1, Role::Receiver, "q").into(),
+        Performative::from(Flow { link_credit: Some(1), ..peer.flow(1, 1) }),
+    ] {
+        Frame::put(&mut out, 0, &performative);
+    }
+    Frame::put_transfer(&mut out, 0, &transfer(0, 0), &[&message("m")]);
+    peer.write(&out);
+    assert_eq!(peer.protocol_header(), ProtocolHeader::Amqp);
+    let mut seen = std::collections::BTreeMap::new();
+    let mut delivered = false;
+    while seen.len() < 9 {
+        while peer.inbox.len() < 4 || peer.inbox.len() < size_of_frame(&peer.inbox) {
+            assert!(peer.read(), "{seen:?}");
+        }
+        let frame = peer.inbox.split_to(size_of_frame(&peer.inbox));
+        assert_eq!(frame[8..10], [0x00, 0x53], "a descriptor of one byte");
+        let count = match frame[11] {
+            0xc0 => frame[13].into(),
+            0xd0 => u32::from_be_bytes(frame[16..20].try_into().expect("four bytes")),
+            other => panic!("a list, not {other:#x}"),
+        };
+        seen.insert(frame[10], count);
+        if frame[10] == 0x14 && !delivered {
+            delivered = true;
+            peer.say(0, 0, false, amqp::performative::DeliveryState::Accepted);
+            peer.put(Detach { handle: 0, closed: true, error: None });
+            peer.put(amqp::performative::End { error: None });
+            peer.put(amqp::performative::Close { error: None });
+        }
+    }
+    let whole = [
+        (0x10, 10),
+        (0x11, 8),
+        (0x12, 14),
+        (0x13, 11),
+        (0x14, 11),
+        (0x15, 6),
+        (0x16, 3),
+        (0x17, 1),
+        (0x18, 1),
+    ];
+    assert_eq!(seen, whole.into());
+}
+
+fn size_of_frame(bytes: &[u8]) -> usize {
+    u32::from_be_bytes(bytes[..4].try_into().expect("four bytes")) as usize
 }
 
 #[test]
@@ -180,11 +239,11 @@ fn a_handle_without_link_ends_its_session_only() {
 }
 
 /// Waits for the end of the session, answers it, and begins another on the same channel.
-fn ended(peer: &mut crate::support::Peer) -> String {
+fn ended(peer: &mut Peer) -> String {
     let (end, _) = peer.wait_for(|p| matches!(p, Performative::End(_)));
     let Performative::End(end) = end else { unreachable!("it was matched") };
     peer.put(amqp::performative::End { error: None });
-    peer.put(crate::support::begin(100));
+    peer.put(begin(100));
     peer.wait_for(|p| matches!(p, Performative::Begin(_)));
     peer.try_attach(attach(0, Role::Receiver, "q")).expect("a link");
     end.error.expect("it says why").condition.0

@@ -2,6 +2,7 @@
 //! its public type, and the program itself.
 
 mod bad_input;
+mod client;
 mod config;
 mod control;
 mod engine;

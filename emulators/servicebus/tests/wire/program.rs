@@ -1,6 +1,6 @@
 //! The program: its announce line, its ends, its refusals to start.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
@@ -170,6 +170,43 @@ fn the_largest_message_is_a_flag() {
     peer.must_send(sender, &message("short"));
     let refused = peer.send(sender, &message(&"x".repeat(100)));
     assert_eq!(crate::support::rejected(&refused), "amqp:link:message-size-exceeded");
+    signal(&child, "-TERM");
+    assert_eq!(ended(child).0, Some(0));
+}
+
+/// Several threads, several clients on one queue: each message comes once, and is recorded.
+#[test]
+fn threads_share_a_queue_without_loss() {
+    const SENDERS: usize = 4;
+    const MESSAGES: usize = 200;
+    let mut child = start(&[&ANY_PORTS[..], &["--worker-threads", "4", "--record-key", "id"]].concat());
+    let (amqp, http) = announced(&mut child);
+    let address = amqp.parse().expect("an address");
+    let mut bodies: Vec<String> = std::thread::scope(|scope| {
+        let work = |number: usize| {
+            let mut peer = Peer::open(address, &open());
+            let (sender, receiver) = (peer.sender("queue.1"), peer.receiver("queue.1"));
+            let mut bodies = Vec::new();
+            for index in 0..MESSAGES {
+                peer.must_send(sender, &message(&format!("{{\"id\":{}}}", number * MESSAGES + index)));
+                let received = peer.receive_one(receiver);
+                peer.must_complete(&received);
+                bodies.push(received.body());
+            }
+            bodies
+        };
+        let workers: Vec<_> = (0..SENDERS).map(|number| scope.spawn(move || work(number))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+    });
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), SENDERS * MESSAGES);
+    let mut stream = std::net::TcpStream::connect(http).expect("it listens");
+    let request = "GET /_emulator/recorder HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("the connection stands");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert_eq!(answer.matches("\"outcome\":\"completed\"").count(), SENDERS * MESSAGES);
     signal(&child, "-TERM");
     assert_eq!(ended(child).0, Some(0));
 }

@@ -158,6 +158,14 @@ test("wrong_key", async (name) => {
   assert.equal(await service().getContainerClient(name).exists(), false);
 });
 
+test("connection_string", async (name) => {
+  const parts = `DefaultEndpointsProtocol=http;AccountName=${ACCOUNT};AccountKey=${KEY};BlobEndpoint=${ACCOUNT_URL};`;
+  const client = BlobServiceClient.fromConnectionString(parts).getContainerClient(name);
+  await client.create();
+  await client.getBlockBlobClient("a").upload("x", 1);
+  assert.equal(await text(service().getContainerClient(name).getBlockBlobClient("a")), "x");
+});
+
 test("account_sas", async (name) => {
   await (await container(name)).getBlockBlobClient("a").upload("x", 1);
   const reader = withSas("rl").getContainerClient(name).getBlockBlobClient("a");

@@ -2,6 +2,7 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const Long = require("long");
 const { ServiceBusClient } = require("@azure/service-bus");
 const { test, until, main } = require("./suite.cjs");
 
@@ -36,6 +37,11 @@ async function receiveOne(receiver) {
   return (await receive(receiver))[0];
 }
 
+/** What the queue holds, locked or not, from its start: the SDK itself would go on behind what was peeked last. */
+async function held(receiver) {
+  return receiver.peekMessages(5, { fromSequenceNumber: Long.ONE });
+}
+
 async function nothing(receiver, waitMs = 1_000) {
   assert.deepEqual(await receiver.receiveMessages(1, { maxWaitTimeInMs: waitMs }), []);
 }
@@ -48,8 +54,11 @@ function refusedWith(code) {
 }
 
 const bodies = (messages) => messages.map((message) => message.body);
-const RECEIVE_AND_DELETE = { receiveMode: "receiveAndDelete" };
-const DEAD_LETTER = { subQueueType: "deadLetter" };
+// New ones for every receiver: createReceiver takes the mode out of the options that it is given.
+const receiveAndDelete = () => ({ receiveMode: "receiveAndDelete" });
+// Without it the client renews the lock of whatever it receives.
+const noRenewal = () => ({ maxAutoLockRenewalDurationInMs: 0 });
+const deadLetter = () => ({ subQueueType: "deadLetter" });
 
 test("send_single", withQueue(async ({ name, client, sender }) => {
   await sender.sendMessages({ body: "one" });
@@ -71,7 +80,7 @@ test("send_batch", withQueue(async ({ name, client, sender }) => {
     assert.ok(batch.tryAddMessage({ body: number, messageId: `id-${number}` }));
   }
   await sender.sendMessages(batch);
-  const messages = await receive(client.createReceiver(name, RECEIVE_AND_DELETE), 100);
+  const messages = await receive(client.createReceiver(name, receiveAndDelete()), 100);
   assert.deepEqual(bodies(messages), [...Array(100).keys()]);
   assert.deepEqual(messages.map((message) => message.messageId), [...Array(100).keys()].map((n) => `id-${n}`));
   const numbers = messages.map((message) => message.sequenceNumber.toNumber());
@@ -80,13 +89,23 @@ test("send_batch", withQueue(async ({ name, client, sender }) => {
 
 test("send_array", withQueue(async ({ name, client, sender }) => {
   await sender.sendMessages([{ body: "a" }, { body: "b" }]);
-  assert.deepEqual(bodies(await receive(client.createReceiver(name, RECEIVE_AND_DELETE), 2)), ["a", "b"]);
+  assert.deepEqual(bodies(await receive(client.createReceiver(name, receiveAndDelete()), 2)), ["a", "b"]);
 }));
 
 test("batch_too_large", withQueue(async ({ sender }) => {
   const batch = await sender.createMessageBatch({ maxSizeInBytes: 1_000 });
   assert.equal(batch.tryAddMessage({ body: "x".repeat(2_000) }), false);
   assert.ok((await sender.createMessageBatch()).maxSizeInBytes > 1_000);
+}));
+
+test("message_too_large", withQueue(async ({ name, client, sender }) => {
+  const tooLarge = { body: Buffer.alloc(2 << 20) };
+  await assert.rejects(sender.sendMessages(tooLarge), refusedWith("MessageSizeExceeded"));
+  const half = { body: Buffer.alloc(700 << 10) };
+  await assert.rejects(sender.sendMessages([half, half]), refusedWith("MessageSizeExceeded"));
+  // The refusal costs neither the link nor the queue anything.
+  await sender.sendMessages({ body: "small" });
+  assert.deepEqual(bodies(await held(client.createReceiver(name))), ["small"]);
 }));
 
 test("message_properties", withQueue(async ({ name, client, sender }) => {
@@ -129,10 +148,20 @@ test("message_properties", withQueue(async ({ name, client, sender }) => {
 }));
 
 test("message_id_types", withQueue(async ({ name, client, sender }) => {
-  const ids = ["text", 42, Buffer.from([1, 2, 3])];
+  const ids = ["text", 42, Buffer.from([...Array(16).keys()])];
   for (const messageId of ids) await sender.sendMessages({ body: "x", messageId });
-  const found = await receive(client.createReceiver(name, RECEIVE_AND_DELETE), 3);
+  const found = await receive(client.createReceiver(name, receiveAndDelete()), 3);
   assert.deepEqual(found.map((message) => message.messageId), ids);
+}));
+
+test("message_id_is_given", withQueue(async ({ name, client, sender }) => {
+  await sender.sendMessages([{ body: 1 }, { body: 2 }]);
+  // A receiver that renews locks keeps them by message id, and cannot be closed without.
+  const receiver = client.createReceiver(name);
+  const ids = (await receive(receiver, 2)).map((message) => message.messageId);
+  assert.equal(new Set(ids).size, 2);
+  for (const id of ids) assert.match(id, /^[0-9a-f]{32}$/);
+  await receiver.close();
 }));
 
 test("body_types", withQueue(async ({ name, client, sender }) => {
@@ -140,7 +169,7 @@ test("body_types", withQueue(async ({ name, client, sender }) => {
   for (const body of sent) await sender.sendMessages({ body });
   await sender.sendMessages({ body: [["a", 1], ["b"]], bodyType: "sequence" });
   await sender.sendMessages({ body: { map: "value" }, bodyType: "value" });
-  const found = await receive(client.createReceiver(name, RECEIVE_AND_DELETE), sent.length + 2);
+  const found = await receive(client.createReceiver(name, receiveAndDelete()), sent.length + 2);
   assert.deepEqual(bodies(found), [...sent, [["a", 1], ["b"]], { map: "value" }]);
   const types = found.slice(-3).map((message) => message._rawAmqpMessage.bodyType);
   assert.deepEqual(types, ["data", "sequence", "value"]);
@@ -153,14 +182,14 @@ test("large_message", withQueue(async ({ name, client, sender }) => {
   const message = await receiveOne(receiver);
   assert.ok(large.equals(message.body), `${message.body.length} bytes`);
   await receiver.completeMessage(message);
-  assert.deepEqual(await receiver.peekMessages(1), []);
+  assert.deepEqual(await held(receiver), []);
 }));
 
 test("receive_and_delete", withQueue(async ({ name, client, sender }) => {
   await sender.sendMessages([{ body: 1 }, { body: 2 }]);
-  const receiver = client.createReceiver(name, RECEIVE_AND_DELETE);
+  const receiver = client.createReceiver(name, receiveAndDelete());
   assert.deepEqual(bodies(await receive(receiver, 2)), [1, 2]);
-  assert.deepEqual(await receiver.peekMessages(1), []);
+  assert.deepEqual(await held(receiver), []);
 }));
 
 test("complete", withQueue(async ({ name, client, sender }) => {
@@ -169,9 +198,9 @@ test("complete", withQueue(async ({ name, client, sender }) => {
   const [first, second] = await receive(receiver, 2);
   await receiver.completeMessage(first);
   await assert.rejects(receiver.completeMessage(first));
-  assert.deepEqual(bodies(await receiver.peekMessages(5)), [2]);
+  assert.deepEqual(bodies(await held(receiver)), [2]);
   await receiver.completeMessage(second);
-  assert.deepEqual(await receiver.peekMessages(5), []);
+  assert.deepEqual(await held(receiver), []);
 }));
 
 test("abandon_with_properties", withQueue(async ({ name, client, sender }) => {
@@ -194,7 +223,7 @@ test("defer_with_properties", withQueue(async ({ name, client, sender }) => {
   await receiver.deferMessage(first, { why: "later" });
   await receiver.completeMessage(second);
   await nothing(receiver);
-  assert.equal((await receiver.peekMessages(1))[0].state, "deferred");
+  assert.equal((await held(receiver))[0].state, "deferred");
   const [deferred] = await receiver.receiveDeferredMessages(first.sequenceNumber);
   assert.equal(deferred.body, "deferred");
   assert.equal(deferred.applicationProperties.why, "later");
@@ -212,7 +241,7 @@ test("defer_abandon_stays_deferred", withQueue(async ({ name, client, sender }) 
   await nothing(receiver);
   const [second] = await receiver.receiveDeferredMessages(message.sequenceNumber);
   await receiver.deadLetterMessage(second, { deadLetterReason: "r" });
-  const dead = await receiveOne(client.createReceiver(name, DEAD_LETTER));
+  const dead = await receiveOne(client.createReceiver(name, deadLetter()));
   assert.equal(dead.deadLetterReason, "r");
 }));
 
@@ -225,8 +254,8 @@ test("dead_letter", withQueue(async ({ name, client, sender }) => {
     extra: "e",
   });
   await nothing(receiver);
-  const deadLetters = client.createReceiver(name, DEAD_LETTER);
-  assert.equal((await deadLetters.peekMessages(1))[0].body, "poison");
+  const deadLetters = client.createReceiver(name, deadLetter());
+  assert.equal((await held(deadLetters))[0].body, "poison");
   const dead = await receiveOne(deadLetters);
   assert.equal(dead.body, "poison");
   assert.equal(dead.deadLetterReason, "BadOrder");
@@ -234,7 +263,7 @@ test("dead_letter", withQueue(async ({ name, client, sender }) => {
   assert.equal(dead.applicationProperties.kept, "yes");
   assert.equal(dead.applicationProperties.extra, "e");
   await deadLetters.completeMessage(dead);
-  assert.deepEqual(await deadLetters.peekMessages(1), []);
+  assert.deepEqual(await held(deadLetters), []);
 }));
 
 test("max_delivery_count", withQueue(async ({ name, client, sender }) => {
@@ -246,14 +275,13 @@ test("max_delivery_count", withQueue(async ({ name, client, sender }) => {
     await receiver.abandonMessage(message);
   }
   await nothing(receiver);
-  const dead = await receiveOne(client.createReceiver(name, DEAD_LETTER));
+  const dead = await receiveOne(client.createReceiver(name, deadLetter()));
   assert.equal(dead.deadLetterReason, "MaxDeliveryCountExceeded");
 }));
 
 test("lock_expires", withQueue(async ({ name, client, sender }) => {
   await sender.sendMessages({ body: "x" });
-  const [holder, rival] = [client.createReceiver(name), client.createReceiver(name)];
-  // The client renews no lock by itself here: that belongs to subscribe.
+  const [holder, rival] = [client.createReceiver(name, noRenewal()), client.createReceiver(name)];
   const first = await receiveOne(holder);
   const second = await receiveOne(rival);
   assert.ok(Date.now() >= first.lockedUntilUtc, "delivered again before the lock ended");
@@ -261,7 +289,7 @@ test("lock_expires", withQueue(async ({ name, client, sender }) => {
   await assert.rejects(holder.completeMessage(first), refusedWith("MessageLockLost"));
   await assert.rejects(holder.renewMessageLock(first), refusedWith("MessageLockLost"));
   await rival.completeMessage(second);
-  assert.deepEqual(await rival.peekMessages(1), []);
+  assert.deepEqual(await held(rival), []);
 }));
 
 test("wrong_lock_token", withQueue(async ({ name, client, sender }) => {
@@ -275,7 +303,7 @@ test("wrong_lock_token", withQueue(async ({ name, client, sender }) => {
 
 test("renew_lock", withQueue(async ({ name, client, sender }) => {
   await sender.sendMessages({ body: "x" });
-  const [holder, rival] = [client.createReceiver(name), client.createReceiver(name)];
+  const [holder, rival] = [client.createReceiver(name, noRenewal()), client.createReceiver(name)];
   const message = await receiveOne(holder);
   const firstEnd = message.lockedUntilUtc;
   await nothing(rival, 3_000);
@@ -301,7 +329,7 @@ test("peek", withQueue(async ({ name, client, sender }) => {
 
 test("time_to_live", withQueue(async ({ name, client, sender }) => {
   await sender.sendMessages([{ body: "short", timeToLive: 1_000 }, { body: "long" }]);
-  const dead = await receiveOne(client.createReceiver(name, DEAD_LETTER));
+  const dead = await receiveOne(client.createReceiver(name, deadLetter()));
   assert.equal(dead.body, "short");
   assert.equal(dead.deadLetterReason, "TTLExpiredException");
   assert.equal((await receiveOne(client.createReceiver(name))).body, "long");
@@ -312,7 +340,7 @@ test("schedule", withQueue(async ({ name, client, sender }) => {
   const numbers = await sender.scheduleMessages([{ body: 1 }, { body: 2 }], due);
   assert.equal(new Set(numbers.map(String)).size, 2);
   const receiver = client.createReceiver(name);
-  assert.deepEqual((await receiver.peekMessages(5)).map((message) => message.state), ["scheduled", "scheduled"]);
+  assert.deepEqual((await held(receiver)).map((message) => message.state), ["scheduled", "scheduled"]);
   const messages = await receive(receiver, 2);
   assert.ok(Date.now() >= due, "delivered before it was due");
   assert.deepEqual(bodies(messages).sort(), [1, 2]);
@@ -322,7 +350,7 @@ test("schedule", withQueue(async ({ name, client, sender }) => {
 test("schedule_by_property", withQueue(async ({ name, client, sender }) => {
   const due = new Date(Date.now() + 2_000);
   await sender.sendMessages([{ body: "later", scheduledEnqueueTimeUtc: due }, { body: "now" }]);
-  const receiver = client.createReceiver(name, RECEIVE_AND_DELETE);
+  const receiver = client.createReceiver(name, receiveAndDelete());
   assert.equal((await receiveOne(receiver)).body, "now");
   const later = await receiveOne(receiver);
   assert.ok(Date.now() >= due, "delivered before it was due");
@@ -336,9 +364,9 @@ test("schedule_cancel", withQueue(async ({ name, client, sender }) => {
   await assert.rejects(sender.cancelScheduledMessages(cancelled), refusedWith("MessageNotFound"));
   // A later one shows that the instant has passed.
   await sender.scheduleMessages({ body: "last" }, new Date(due + 300));
-  const receiver = client.createReceiver(name, RECEIVE_AND_DELETE);
+  const receiver = client.createReceiver(name, receiveAndDelete());
   assert.deepEqual(bodies(await receive(receiver, 2)), ["kept", "last"]);
-  assert.deepEqual(await receiver.peekMessages(1), []);
+  assert.deepEqual(await held(receiver), []);
 }));
 
 test("subscribe", withQueue(async ({ name, client, sender }) => {
@@ -361,7 +389,7 @@ test("subscribe", withQueue(async ({ name, client, sender }) => {
       { maxConcurrentCalls: 4, autoCompleteMessages: true },
     );
   });
-  await until("an empty queue", async () => (await receiver.peekMessages(1, { fromSequenceNumber: 1n })).length === 0);
+  await until("an empty queue", async () => (await held(receiver)).length === 0);
   assert.deepEqual(found.sort((a, b) => a - b), [...Array(20).keys()]);
   assert.deepEqual(errors, []);
 }));
@@ -388,7 +416,7 @@ test("subscribe_renews_locks", withQueue(async ({ name, client, sender }) => {
   });
   await settled;
   assert.equal(error, undefined);
-  await until("an empty queue", async () => (await rival.peekMessages(1, { fromSequenceNumber: 1n })).length === 0);
+  await until("an empty queue", async () => (await held(rival)).length === 0);
 }));
 
 test("unknown_queue", async () => {

@@ -32,9 +32,13 @@ function withDeadline(promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Runs every case with `argumentOf(name)`, or those named on the command line. */
+/** Runs every case with `argumentOf(name)`, or those named on the command line; `--list` only tells them. */
 async function main(argumentOf) {
   const wanted = process.argv.slice(2);
+  if (wanted[0] === "--list") {
+    for (const name of cases.keys()) console.log(JSON.stringify({ case: name, argument: argumentOf(name) }));
+    return;
+  }
   const names = wanted.length ? wanted : [...cases.keys()];
   let failed = false;
   await Promise.all(

@@ -19,9 +19,10 @@ from azure.storage.blob import (
 )
 from suite import case, equal, main, raises
 
-ACCOUNT_URL = os.environ["BLOB_ACCOUNT_URL"]
-ACCOUNT = os.environ["BLOB_ACCOUNT"]
-KEY = os.environ["BLOB_ACCOUNT_KEY"]
+# Not there when the cases are only listed.
+ACCOUNT_URL = os.environ.get("BLOB_ACCOUNT_URL")
+ACCOUNT = os.environ.get("BLOB_ACCOUNT")
+KEY = os.environ.get("BLOB_ACCOUNT_KEY")
 
 
 def service(key=KEY):
@@ -213,6 +214,20 @@ def wrong_key(name):
     error = raises(HttpResponseError, lambda: service("d3JvbmcgLSB3cm9uZw==").create_container(name))
     equal(error.status_code, 403)
     assert not service().get_container_client(name).exists()
+
+
+@case
+def no_credentials(_):
+    anonymous = BlobServiceClient(ACCOUNT_URL, retry_total=0)
+    equal(raises(HttpResponseError, lambda: list(anonymous.list_containers())).status_code, 403)
+
+
+@case
+def connection_string(name):
+    parts = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={ACCOUNT_URL};"
+    container = BlobServiceClient.from_connection_string(parts).create_container(name)
+    container.upload_blob("a", b"x")
+    equal(service().get_blob_client(name, "a").download_blob().readall(), b"x")
 
 
 @case

@@ -1,0 +1,92 @@
+//! The official SDKs of Service Bus and of Blob Storage against the emulators: whoever knows the cloud by them must not
+//! notice the difference.
+//!
+//! The cases are written in the SDKs' own languages (`python/`, `javascript/`); here is what runs them. Azurite gets the
+//! blob cases too: it shows that they ask for nothing that only our emulator does. One case alone, while it is mended:
+//! `LAB_SDK_CASES=defer,peek cargo test --test sdk python_servicebus`.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test and names its line")]
+
+mod emulator;
+mod install;
+mod suite;
+
+use std::io::Write as _;
+
+use emulator::Emulator;
+use install::{Lacking, Language};
+use suite::{Suite, Variables};
+
+/// Set where every language must be there (`.ci/run`): then nothing is skipped.
+const FORBID_SKIPS: &str = "LAB_FORBID_SKIPS";
+
+#[tokio::test]
+async fn python_servicebus() {
+    servicebus(Language::Python).await;
+}
+
+#[tokio::test]
+async fn javascript_servicebus() {
+    servicebus(Language::JavaScript).await;
+}
+
+#[tokio::test]
+async fn python_blob() {
+    blob(Language::Python, Emulator::blob).await;
+}
+
+#[tokio::test]
+async fn javascript_blob() {
+    blob(Language::JavaScript, Emulator::blob).await;
+}
+
+#[tokio::test]
+async fn python_blob_on_azurite() {
+    blob(Language::Python, Emulator::azurite).await;
+}
+
+#[tokio::test]
+async fn javascript_blob_on_azurite() {
+    blob(Language::JavaScript, Emulator::azurite).await;
+}
+
+async fn servicebus(language: Language) {
+    let Some(suite) = installed(language, "servicebus_suite").await else { return };
+    let cases = suite.cases().await;
+    let queues: Vec<_> = cases.iter().map(|case| case.argument.as_str()).collect();
+    let emulator = Emulator::servicebus(&suite.name(), &queues).await;
+    let variables = Variables::from([("SERVICEBUS_CONNECTION_STRING", emulator.connection_string())]);
+    suite.run(&cases, &variables, &emulator).await;
+    emulator.stop().await;
+}
+
+async fn blob(language: Language, start: impl AsyncFnOnce(&str) -> Emulator) {
+    let Some(suite) = installed(language, "blob_suite").await else { return };
+    let cases = suite.cases().await;
+    let emulator = start(&suite.name()).await;
+    let variables = Variables::from([
+        ("BLOB_ACCOUNT", emulator::ACCOUNT.to_owned()),
+        ("BLOB_ACCOUNT_KEY", emulator::ACCOUNT_KEY.to_owned()),
+        ("BLOB_ACCOUNT_URL", emulator.account_url()),
+    ]);
+    suite.run(&cases, &variables, &emulator).await;
+    emulator.stop().await;
+}
+
+/// The suite, with its SDKs installed; nothing, and a line that says why, where the machine lacks the language.
+async fn installed(language: Language, name: &'static str) -> Option<Suite> {
+    match install::install(language).await {
+        Ok(interpreter) => Some(Suite::new(interpreter, name)),
+        Err(lacking) => {
+            skip(&lacking);
+            None
+        }
+    }
+}
+
+fn skip(Lacking { what, remedy }: &Lacking) {
+    let forbidden = std::env::var(FORBID_SKIPS).is_ok_and(|value| value == "1");
+    assert!(!forbidden, "{what}, and {FORBID_SKIPS}=1 allows no skip\nhint: {remedy}");
+    // Not `eprintln!`, of which the test harness shows nothing when a test passes.
+    let _ = writeln!(std::io::stderr(), "skipped: {what}\nhint: {remedy}");
+}

@@ -212,7 +212,12 @@ mod tests {
     use crate::config::NamespaceConfig;
 
     fn connected() -> (DuplexStream, tokio::task::JoinHandle<()>) {
-        let (peer, stream) = tokio::io::duplex(1 << 16);
+        connected_through(1 << 16)
+    }
+
+    /// A connection through a pipe that holds so many bytes in each direction.
+    fn connected_through(pipe_bytes: usize) -> (DuplexStream, tokio::task::JoinHandle<()>) {
+        let (peer, stream) = tokio::io::duplex(pipe_bytes);
         let broker = Arc::new(Broker::new(&NamespaceConfig::default()));
         let limits = Limits { max_message_bytes: 1 << 20 };
         (peer, tokio::spawn(drive(stream, broker, limits, CancellationToken::new())))
@@ -273,6 +278,17 @@ mod tests {
         assert!(frames.is_empty());
         assert!((HANDSHAKE_TIMEOUT..HANDSHAKE_TIMEOUT + CONNECTION_TICK * 2).contains(&took), "{took:?}");
         driver.await.expect("it ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_nothing_is_given_up() {
+        const LONGEST: Duration = WRITE_STALL_TIMEOUT.saturating_add(CONNECTION_TICK.saturating_mul(2));
+        let (mut peer, driver) = connected_through(16);
+        let begun = Instant::now();
+        peer.write_all(&hello(None)).await.expect("a stream");
+        driver.await.expect("it ends");
+        let took = begun.elapsed();
+        assert!((WRITE_STALL_TIMEOUT..LONGEST + SHUTDOWN_TIMEOUT).contains(&took), "{took:?}");
     }
 
     /// The broker must be heard well within the time that the peer bears.

@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// An order as the lab generates them, with the mean number of items.
-const ORDER: &str = r#"{"orderId":17,"orderGuid":"7f9c24e5-2c1b-4b6a-9f43-0a8f5d0d7c11","description":"an order","firstName":"Ada","lastName":"Lovelace","delivery":"Express","items":[{"orderItemId":1,"sku":"sku-1","quantity":3},{"orderItemId":2,"sku":"sku-2","quantity":1},{"orderItemId":3,"sku":"sku-3","quantity":7},{"orderItemId":4,"sku":"sku-4","quantity":2},{"orderItemId":5,"sku":"sku-5","quantity":4}]}"#;
+/// An order with six items, 572 bytes.
+const ORDER: &str = r#"{"orderId":17,"orderGuid":"7f9c24e5-2c1b-4b6a-9f43-0a8f5d0d7c11","description":"an order of the usual size, which has a line of words in it and six of the ten items that it may have","firstName":"Ada","lastName":"Lovelace","delivery":"Express","items":[{"orderItemId":1,"sku":"sku-0007-0013","quantity":1},{"orderItemId":2,"sku":"sku-0014-0026","quantity":2},{"orderItemId":3,"sku":"sku-0021-0039","quantity":3},{"orderItemId":4,"sku":"sku-0028-0052","quantity":4},{"orderItemId":5,"sku":"sku-0035-0065","quantity":5},{"orderItemId":6,"sku":"sku-0042-0078","quantity":6}]}"#;
 
 /// The well-known account of the storage emulators.
 const ACCOUNT: &str = "devstoreaccount1";

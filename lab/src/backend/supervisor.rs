@@ -74,7 +74,6 @@ pub async fn supervise(options: SuperviseOptions) -> Result<(), LabError> {
             return Err(error);
         }
     };
-    leftovers::write(&files, std::iter::empty())?;
     let phase = watch::Sender::new(Phase::Starting);
     let supervisor = Arc::new(Supervisor { backend, spec, phase, stop: Notify::new() });
     let serving = tokio::spawn(serve(listener, Arc::clone(&supervisor)));

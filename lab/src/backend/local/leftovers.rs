@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -58,18 +60,32 @@ impl Members {
     }
 }
 
-/// Writes down the children of this process.
-pub(crate) fn write(files: &LabFiles, children: impl Iterator<Item = (String, u32)>) -> Result<(), LabError> {
-    let path = files.children();
-    let failed = |source| LabError::File { operation: "write", path: path.clone(), source };
-    let supervisor = Member::of("supervisor".to_owned(), std::process::id())
-        .ok_or_else(|| failed(io::Error::other("this process is not in the system's list")))?;
-    let children = children.filter_map(|(name, pid)| Member::of(name, pid)).collect();
-    let text =
-        serde_json::to_vec_pretty(&Members { supervisor, children }).map_err(|error| failed(error.into()))?;
-    // In one step, so that nobody reads half of it.
-    let new = path.with_extension("json.new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(failed)
+/// The file that says which processes there are. Each resource's task writes it when it has started one, so writes come
+/// at the same time; they are done one after the other, and each asks anew which processes there are.
+#[derive(Debug)]
+pub(super) struct Record {
+    path: PathBuf,
+    writing: Mutex<()>,
+}
+
+impl Record {
+    pub fn new(files: &LabFiles) -> Self {
+        Self { path: files.children(), writing: Mutex::default() }
+    }
+
+    /// Writes down this process and its children, by name and number.
+    pub fn write(&self, children: impl FnOnce() -> Vec<(String, u32)>) -> Result<(), LabError> {
+        let failed = |source| LabError::File { operation: "write", path: self.path.clone(), source };
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let supervisor = Member::of("supervisor".to_owned(), std::process::id())
+            .ok_or_else(|| failed(io::Error::other("this process is not in the system's list")))?;
+        let children = children().into_iter().filter_map(|(name, pid)| Member::of(name, pid)).collect();
+        let text = serde_json::to_vec_pretty(&Members { supervisor, children })
+            .map_err(|error| failed(error.into()))?;
+        // In one step, so that nobody reads half of it.
+        let new = self.path.with_extension("json.new");
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path)).map_err(failed)
+    }
 }
 
 /// Reads what was last written down.
@@ -100,4 +116,37 @@ pub(crate) async fn clean(files: &LabFiles) -> usize {
     // Gone, so that the record of processes that ended long ago is not read again.
     let _ = fs::remove_file(files.children());
     left.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::Workspace;
+
+    /// Two tasks wrote the same temporary file, and one of them found it gone.
+    #[test]
+    fn resources_that_start_at_the_same_time_are_all_written_down() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Workspace::at(folder.path()).lab("main");
+        fs::create_dir_all(files.folder()).expect("a folder");
+        let record = Record::new(&files);
+        let started = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let (record, started) = (&record, &started);
+                scope.spawn(move || {
+                    started.lock().expect("no panic").push((format!("part-{number}"), std::process::id()));
+                    record.write(|| started.lock().expect("no panic").clone()).expect("it can be written");
+                });
+            }
+        });
+        assert_eq!(read(&files).expect("it can be read").children.len(), 8);
+    }
+
+    #[test]
+    fn a_number_that_is_another_process_by_now_is_nobody() {
+        let own = Member::of("part".to_owned(), std::process::id()).expect("this process");
+        assert!(own.is_alive());
+        assert!(!Member { identity: "another".to_owned(), ..own }.is_alive());
+    }
 }

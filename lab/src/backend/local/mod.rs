@@ -54,6 +54,7 @@ struct House {
     failure: Mutex<Option<Failure>>,
     starting: watch::Sender<bool>,
     opened: Instant,
+    record: leftovers::Record,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -72,6 +73,7 @@ impl LocalBackend {
             program: "spawner".into(),
             source,
         })?;
+        let record = leftovers::Record::new(&files);
         let house = Arc::new(House {
             setting: Setting { workspace, files, spec, real },
             spawner,
@@ -80,6 +82,7 @@ impl LocalBackend {
             failure: Mutex::default(),
             starting: watch::Sender::new(true),
             opened: Instant::now(),
+            record,
         });
         let mut lives = Vec::new();
         for kind in plan::resources(&house.setting.spec) {
@@ -87,6 +90,7 @@ impl LocalBackend {
         }
         let at = |kind| house.find(kind).map(|resource| resource.at.main).ok_or_else(|| no_such(kind));
         files::write(&house.setting.files, &house.setting.spec, at(Kind::Broker)?, at(Kind::Blob)?)?;
+        house.record.write(Vec::new)?;
         for life in lives {
             tokio::spawn(life.live());
         }
@@ -429,12 +433,12 @@ impl House {
 
     /// Writes down which processes there are, for whoever cleans up after a supervisor that was killed.
     fn record(&self) {
-        let children = self.all_snapshots().into_iter().filter_map(|(resource, now)| {
-            let child = now.child?;
-            Some((resource.name.clone(), child.pid()))
-        });
-        if let Err(error) = leftovers::write(&self.setting.files, children) {
-            tracing::warn!("{error}");
+        let pid = |(resource, now): (Arc<Resource>, Snapshot)| {
+            now.child.map(|child| (resource.name.clone(), child.pid()))
+        };
+        let children = || self.all_snapshots().into_iter().filter_map(pid).collect();
+        if let Err(error) = self.record.write(children) {
+            tracing::warn!(cause = ?std::error::Error::source(&error), "{error}");
         }
     }
 

@@ -58,6 +58,7 @@ async fn bench(options: &Options) -> Result<(), Failure> {
         let start = || {
             Program::start(
                 Command::new(env!("CARGO_BIN_EXE_spin-host"))
+                    .env("RUST_LOG", "warn")
                     .arg("--from")
                     .arg(&options.app)
                     .args(["--listen", "127.0.0.1:0", "--engine-profile", profile, "--cache-dir"])

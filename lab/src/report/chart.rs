@@ -115,11 +115,11 @@ fn open(frame: Frame<'_>, scale: &Scale) -> String {
         value += y_step;
     }
     let x_step = step(scale.x_to - scale.x_from);
-    let mut value = (scale.x_from / x_step).ceil() * x_step;
+    // Adding 0 turns the negative zero into the positive one.
+    let mut value = (scale.x_from / x_step).ceil() * x_step + 0.0;
     while value <= scale.x_to + x_step / 1e3 {
         let text = number(value, x_step);
-        // Adding 0 turns the negative zero into the positive one.
-        let x = scale.x(value + 0.0);
+        let x = scale.x(value);
         let _ =
             write!(svg, "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>", bottom + 18.0);
         value += x_step;
@@ -199,6 +199,13 @@ mod tests {
             let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
             assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (TOP..=HEIGHT - BOTTOM).contains(&y), "{point}");
         }
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        let points = vec![(-0.03, 0.0), (8.2, 10.0)];
+        let svg = lines(FRAME, &[Line { class: "a", points }]);
+        assert!(svg.contains(">0</text>") && !svg.contains(">-0</text>"), "{svg}");
     }
 
     #[test]

@@ -95,16 +95,7 @@ impl BlobSettings {
             let message = format!("invalid public access level: {level}; allowed: [blob container]");
             return Err(properties.error_at("publicAccessLevel", message));
         }
-        let endpoint = endpoint.ok_or_else(|| {
-            let message = "without endpoint the account is one of Azure's, which is reached over TLS; dapr-emulator \
-                           has none: set endpoint, or use a real daprd";
-            properties.error_at("endpoint", message)
-        })?;
-        if !endpoint.starts_with("http://") {
-            let message =
-                format!("endpoint {endpoint} is not plain http, the only thing dapr-emulator speaks");
-            return Err(properties.error_at("endpoint", message));
-        }
+        let endpoint = plain_http(properties, endpoint)?;
         if key.is_empty() {
             let message =
                 "without accountKey the component would use Entra ID, which dapr-emulator does not have";
@@ -125,6 +116,20 @@ impl BlobSettings {
             create_container: !properties.boolean("disableEntityManagement", false)?,
         })
     }
+}
+
+/// The address of a service that is reached without TLS.
+fn plain_http(properties: &Properties, endpoint: Option<String>) -> Result<String, PropertyError> {
+    let message = match endpoint {
+        Some(endpoint) if endpoint.starts_with("http://") => return Ok(endpoint),
+        Some(endpoint) => {
+            format!("endpoint {endpoint} is not plain http, the only thing dapr-emulator speaks")
+        }
+        None => "without endpoint the account is one of Azure's, which is reached over TLS; dapr-emulator has none: \
+                 set endpoint, or use a real daprd"
+            .to_owned(),
+    };
+    Err(properties.error_at("endpoint", message))
 }
 
 /// `AccountName=…;AccountKey=…;BlobEndpoint=…`.

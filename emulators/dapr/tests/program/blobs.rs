@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::blob_store::BlobStore;
-use super::support::{Answer, Dapr, Setup};
+use super::support::{Answer, DEADLINE, Dapr, Setup};
 
 async fn dapr(more: &[(&str, &str)]) -> (Dapr, BlobStore) {
     let store = BlobStore::start().await;
@@ -184,4 +184,28 @@ async fn a_store_that_is_busy_is_asked_again_as_often_as_the_component_says() {
     let before = store.requests().len();
     assert_eq!(dapr.create("box", json!(1), json!({ "blobName": "z" })).await.status, 500);
     assert_eq!(store.requests().len(), before + 1, "what was refused for good is not tried again");
+}
+
+/// A call that waits for its next try is in flight for a while.
+#[tokio::test]
+async fn a_stop_lets_a_call_in_flight_finish_but_not_beyond_its_grace_time() {
+    for (grace, failures, is_answered) in [("10", &[503][..], true), ("0", &[503; 4], false)] {
+        let store = BlobStore::start().await;
+        let setup = Setup::new().file("box.yaml", store.component(&[]));
+        let dapr = setup.args(&["--dapr-graceful-shutdown-seconds", grace]).start().await;
+        store.fail_with(failures);
+        let body = json!({ "operation": "create", "data": 1, "metadata": { "blobName": "x" } }).to_string();
+        let call = reqwest::Client::new().post(dapr.url("/v1.0/bindings/box")).body(body).send();
+        let call = tokio::spawn(call);
+        tests::until("the first try", DEADLINE, async || {
+            let requests = store.requests();
+            if requests.iter().any(|request| request.contains("/box/x")) { Ok(()) } else { Err(requests) }
+        })
+        .await;
+        dapr.signal("-TERM");
+        assert_eq!(dapr.ended().await.status.code(), Some(0));
+        let answer = call.await.expect("the call does not panic").map(|answer| answer.status().as_u16());
+        assert_eq!(answer.ok(), is_answered.then_some(200), "grace {grace}");
+        assert_eq!(store.blob("x").is_some(), is_answered);
+    }
 }

@@ -1,4 +1,4 @@
-//! What a call of an output binding costs Dapr, and what Dapr costs when nobody calls:
+//! What a call of an output binding costs Dapr, what a delivery costs it, and what it costs when nobody calls:
 //! `cargo build --release -p servicebus-emulator -p blob-emulator && cargo bench -p dapr-emulator`.
 //!
 //! Four processes share the machine: the load generator (this one), the release build of `dapr-emulator`, and a broker
@@ -13,11 +13,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -70,15 +73,16 @@ async fn bench(options: &Options) -> Result<(), Failure> {
             .arg(config.path()),
     )?;
     let store = Peer::start(Command::new(beside("blob-emulator")?).args(any))?;
-    write_components(folder.path(), &broker.at("amqp")?, &store.at("http")?)?;
+    let broker_address = broker.at("amqp")?;
+    write_components(folder.path(), &broker_address, &store.at("http")?)?;
 
     println!("machine load {}", std::fs::read_to_string("/proc/loadavg")?.trim());
     let mut starts = Vec::new();
     for _ in 0..STARTS {
-        starts.push(Dapr::start(&options.dapr, folder.path()).await?.started);
+        starts.push(Dapr::start(&options.dapr, folder.path(), &[]).await?.started);
     }
     starts.sort();
-    let dapr = Dapr::start(&options.dapr, folder.path()).await?;
+    let dapr = Dapr::start(&options.dapr, folder.path(), &[]).await?;
     println!(
         "exec to healthy: median {:.1} ms ({STARTS} starts); idle RSS {:.1} MB",
         starts[STARTS / 2].as_secs_f64() * 1e3,
@@ -106,7 +110,56 @@ async fn bench(options: &Options) -> Result<(), Failure> {
     }
     let arrived = messages(&broker.at("http")?).await?;
     println!("RSS after {:.1} MB; {arrived} messages at the broker of {calls} calls", dapr.rss_mb()?);
+    drop(dapr);
+    // The messages of the first row wait in the queue.
+    deliver(&broker_address, options).await
+}
+
+/// Lets an input binding take what is in the queue to an application that answers at once.
+async fn deliver(broker: &str, options: &Options) -> Result<(), Failure> {
+    let (folder, posts) = (tempfile::tempdir()?, Arc::new(AtomicU64::new(0)));
+    let more = [("direction", "input"), ("maxActiveMessages", "100"), ("maxConcurrentHandlers", "0")];
+    write_component(
+        folder.path(),
+        "queue",
+        QUEUES,
+        &[&queue(&connection_string(broker))[..], &more].concat(),
+    )?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port().to_string();
+    let _app = AbortOnDropHandle::new(tokio::spawn(app(listener, Arc::clone(&posts))));
+    let flags = ["--app-port", &port, "--disable-init-endpoints", "config,subscribe"];
+    let dapr = Dapr::start(&options.dapr, folder.path(), &flags).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (cpu_before, posts_before, begun) = (dapr.cpu_us()?, posts.load(Ordering::Relaxed), Instant::now());
+    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
+    let (cpu, elapsed) = (dapr.cpu_us()? - cpu_before, begun.elapsed());
+    let count = (posts.load(Ordering::Relaxed) - posts_before) as f64;
+    println!(
+        "input binding, 100 held: {:.0} messages/s, {:.1} µs CPU each",
+        count / elapsed.as_secs_f64(),
+        cpu / count
+    );
     Ok(())
+}
+
+/// An application that answers every request with 200 and counts them.
+async fn app(listener: TcpListener, posts: Arc<AtomicU64>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let posts = Arc::clone(&posts);
+        tokio::spawn(async move {
+            let mut buffer = Vec::with_capacity(4096);
+            while stream.read_buf(&mut buffer).await.is_ok_and(|length| length > 0) {
+                if complete(&buffer) {
+                    buffer.clear();
+                    posts.fetch_add(1, Ordering::Relaxed);
+                    if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
 }
 
 /// A program of this workspace in the directory of this one's build.
@@ -120,38 +173,48 @@ fn beside(name: &str) -> Result<PathBuf, Failure> {
     Err(format!("{} is not there; build it: cargo build --release -p {name}", path.display()).into())
 }
 
-fn write_components(folder: &Path, broker: &str, store: &str) -> Result<(), Failure> {
-    let connection = format!(
+const QUEUES: &str = "bindings.azure.servicebusqueues";
+
+fn connection_string(broker: &str) -> String {
+    format!(
         "Endpoint=sb://{broker};SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;\
          UseDevelopmentEmulator=true;"
-    );
-    let queue =
-        [("connectionString", &*connection), ("queueName", "orders"), ("disableEntityManagement", "true")];
-    let endpoint = format!("http://{store}");
+    )
+}
+
+fn queue(connection_string: &str) -> [(&str, &str); 3] {
+    [("connectionString", connection_string), ("queueName", "orders"), ("disableEntityManagement", "true")]
+}
+
+fn write_components(folder: &Path, broker: &str, store: &str) -> Result<(), Failure> {
+    let (connection, endpoint) = (connection_string(broker), format!("http://{store}"));
+    let output = [("direction", "output")];
     let blobs = [
         ("accountName", ACCOUNT),
         ("accountKey", ACCOUNT_KEY),
         ("endpoint", &*endpoint),
         ("containerName", "orders"),
     ];
-    for (name, component_type, metadata) in [
-        ("queue", "bindings.azure.servicebusqueues", &queue[..]),
-        ("blobs", "bindings.azure.blobstorage", &blobs),
-    ] {
-        let items: Vec<Value> =
-            metadata.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-        let output = json!({ "name": "direction", "value": "output" });
-        let items: Vec<Value> = items.into_iter().chain([output]).collect();
-        let component = json!({
-            "apiVersion": "dapr.io/v1alpha1",
-            "kind": "Component",
-            "metadata": { "name": name },
-            "spec": { "type": component_type, "version": "v1", "metadata": items },
-        });
-        // JSON is YAML.
-        std::fs::write(folder.join(format!("{name}.yaml")), component.to_string())?;
-    }
-    Ok(())
+    write_component(folder, "queue", QUEUES, &[&queue(&connection)[..], &output].concat())?;
+    write_component(folder, "blobs", "bindings.azure.blobstorage", &[&blobs[..], &output].concat())
+}
+
+fn write_component(
+    folder: &Path,
+    name: &str,
+    component_type: &str,
+    metadata: &[(&str, &str)],
+) -> Result<(), Failure> {
+    let item = |(name, value): &(&str, &str)| json!({ "name": name, "value": value });
+    let items: Vec<Value> = metadata.iter().map(item).collect();
+    let component = json!({
+        "apiVersion": "dapr.io/v1alpha1",
+        "kind": "Component",
+        "metadata": { "name": name },
+        "spec": { "type": component_type, "version": "v1", "metadata": items },
+    });
+    // JSON is YAML.
+    Ok(std::fs::write(folder.join(format!("{name}.yaml")), component.to_string())?)
 }
 
 fn request(binding: &str, metadata: &Value) -> Vec<u8> {
@@ -252,7 +315,7 @@ impl Connection {
     }
 }
 
-/// Whether a whole answer is there: Dapr gives the length of each that has a body.
+/// Whether a whole message is there: Dapr gives the length of each that has a body.
 fn complete(message: &[u8]) -> bool {
     let Some(head) = message.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let lines = String::from_utf8_lossy(&message[..head]).to_ascii_lowercase();
@@ -269,13 +332,14 @@ struct Dapr {
 }
 
 impl Dapr {
-    async fn start(program: &Path, components: &Path) -> Result<Self, Failure> {
+    async fn start(program: &Path, components: &Path, more: &[&str]) -> Result<Self, Failure> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let begun = Instant::now();
         let child = Command::new(program)
             .args(["--app-id", "bench", "--dapr-listen-addresses", "127.0.0.1", "--dapr-grpc-port", "0"])
             .args(["--enable-metrics=false", "--dapr-http-port", &port.to_string(), "--resources-path"])
             .arg(components)
+            .args(more)
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

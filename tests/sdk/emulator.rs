@@ -180,5 +180,5 @@ async fn build(artefact: Artefact) -> Workspace {
         .map(|()| workspace)
     });
     let built = built.await.expect("the build does not panic");
-    built.unwrap_or_else(|error| panic!("{error}\nhint: {}", error.hint().unwrap_or_default()))
+    built.unwrap_or_else(|error| panic!("{error}; {}", error.hint().unwrap_or_default()))
 }

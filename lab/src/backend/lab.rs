@@ -326,12 +326,12 @@ pub async fn running_labs(workspace: &Workspace) -> Vec<String> {
 
 /// Stops a lab; `false` where there was none. What a killed supervisor left behind is ended too.
 pub(crate) async fn down(name: &str, files: &LabFiles) -> Result<bool, LabError> {
+    // Its answer does not tell: a supervisor may be gone before it is read.
+    let was_running = launch::is_alive(files);
     let reply = control::ask(files.socket(), &Request::Down);
-    let was_running = match tokio::time::timeout(limits::DOWN, reply).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(_)) => false,
-        Err(_) => return Err(still_alive(name, files)),
-    };
+    if tokio::time::timeout(limits::DOWN, reply).await.is_err() {
+        return Err(still_alive(name, files));
+    }
     let started = Instant::now();
     while launch::is_alive(files) {
         if started.elapsed() > limits::DOWN {

@@ -101,7 +101,9 @@ def held(receiver, count=5):
 def soon(receiver):
     """An instant that is far enough off for a few requests before it: the connection is there once this has answered."""
     held(receiver)
-    return now() + datetime.timedelta(seconds=3)
+    due = now() + datetime.timedelta(seconds=3)
+    # AMQP has no instants between milliseconds.
+    return due.replace(microsecond=due.microsecond // 1000 * 1000)
 
 
 def nothing(receiver, seconds=1):

@@ -1,0 +1,122 @@
+//! Machines that lack something: which tool, what it is needed for, and the command that helps.
+
+use lab::build::Artefact;
+use tempfile::TempDir;
+
+use crate::support::{folder, lab, program, refusal, tools};
+
+const BUILD_FAILED: i32 = 14;
+
+const CARGO: (&str, &str) = ("cargo", "cargo 1.95.0");
+const CC: (&str, &str) = ("cc", "cc (Debian) 12.2.0");
+const NPM: (&str, &str) = ("npm", "11.0.0");
+const NODE: (&str, &str) = ("node", "v20.20.2");
+/// Of a target it names a folder that is there.
+const RUSTC: (&str, &str) = ("rustc", "/");
+
+/// A workspace in which nothing is built, as `lab` recognises one.
+fn empty_workspace() -> TempDir {
+    let folder = folder(&[("Cargo.toml", "[workspace]\n")]);
+    for name in ["lab/components", "apps/order", "apps/native/warp", "apps/spin/rust"] {
+        std::fs::create_dir_all(folder.path().join(name)).expect("a folder");
+    }
+    for name in ["servicebus", "dapr", "blob", "azurite", "spin-host"] {
+        std::fs::create_dir_all(folder.path().join("emulators").join(name)).expect("a folder");
+    }
+    folder
+}
+
+/// What `lab build` says in a fresh clone on a machine with these tools.
+fn build_with(machine: &[(&str, &str)], args: &[&str]) -> String {
+    let (workspace, tools) = (empty_workspace(), tools(machine));
+    let mut command = program(Artefact::Lab);
+    command.args(["build", "--stack", "warp-rust"]).args(args);
+    command.current_dir(workspace.path()).env("PATH", tools.path());
+    let stderr = refusal(command, BUILD_FAILED);
+    let left = std::fs::read_dir(workspace.path().join("dist")).expect("a folder");
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).filter(|name| name != ".lock").collect();
+    assert!(left.is_empty(), "nothing half-built: {left:?}");
+    stderr
+}
+
+#[test]
+fn a_missing_cargo_is_named_with_the_command_that_helps() {
+    insta::assert_snapshot!(build_with(&[], &["--blob", "native"]), @r"
+    error: cargo is needed and could not be started
+    caused by: No such file or directory (os error 2)
+    hint: curl --proto '=https' -sSf https://sh.rustup.rs | sh
+    ");
+}
+
+#[test]
+fn a_missing_node_is_named_with_a_way_around_it() {
+    insta::assert_snapshot!(build_with(&[CARGO, CC], &["--blob", "azurite"]), @r"
+    error: node is needed and could not be started
+    caused by: No such file or directory (os error 2)
+    hint: sudo apt-get install --yes nodejs npm   # or do without Azurite: --blob native
+    ");
+}
+
+#[test]
+fn a_node_that_is_too_old_is_named_with_its_version_before_anything_is_built() {
+    insta::assert_snapshot!(build_with(&[CARGO, CC, NPM, ("node", "v12.22.9")], &["--blob", "azurite"]), @r"
+    error: node v12.22.9 is too old: Azurite needs 18 or newer
+    hint: sudo apt-get install --yes nodejs npm   # or do without Azurite: --blob native
+    ");
+}
+
+/// How `lab doctor` ends, and what it says, on a machine with these tools and these settings.
+fn doctor(machine: &[(&str, &str)], settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let tools = tools(machine);
+    let mut command = lab(&["doctor"]);
+    let output = command.env("PATH", tools.path()).envs(settings.iter().copied()).output().expect("it runs");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    (output.status.code(), String::from_utf8(output.stdout).expect("a text"))
+}
+
+#[test]
+fn the_doctor_finds_nothing_wrong_with_a_machine_that_has_everything() {
+    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC], &[]);
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!(text, @r"
+    ✓ cargo          cargo 1.95.0
+    ✓ cc             cc (Debian) 12.2.0
+    ✓ wasm32-wasip1  installed
+    ✓ node           v20.20.2
+    ✓ npm            11.0.0
+    ✓ daprd          LAB_DAPRD_BIN is not set: dapr-emulator stands in
+    ✓ spin           LAB_SPIN_BIN is not set: spin-host stands in
+    ");
+}
+
+#[test]
+fn the_doctor_tells_a_blocker_from_what_can_be_done_without() {
+    let (code, text) = doctor(&[CC, RUSTC], &[]);
+    assert_eq!(code, Some(3), "without cargo nothing can be built");
+    insta::assert_snapshot!(text, @r"
+    ✗ cargo          cargo is needed and could not be started
+      needed for every build
+      hint: curl --proto '=https' -sSf https://sh.rustup.rs | sh
+    ✓ cc             cc (Debian) 12.2.0
+    ✓ wasm32-wasip1  installed
+    ✗ node           node is needed and could not be started
+      needed for Azurite, the default blob store of `lab up` and of the end-to-end tests
+      hint: sudo apt-get install --yes nodejs npm   # or do without Azurite: --blob native
+    ✗ npm            npm is needed and could not be started
+      needed for Azurite, the default blob store of `lab up` and of the end-to-end tests
+      hint: sudo apt-get install --yes nodejs npm   # or do without Azurite: --blob native
+    ✓ daprd          LAB_DAPRD_BIN is not set: dapr-emulator stands in
+    ✓ spin           LAB_SPIN_BIN is not set: spin-host stands in
+    ");
+    let (code, text) = doctor(&[CARGO, CC], &[]);
+    assert_eq!(code, Some(0), "there is a blob store that needs no Node");
+    assert!(text.contains("✗ node"), "{text}");
+}
+
+#[test]
+fn a_real_program_that_is_not_there_is_a_blocker() {
+    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC], &[("LAB_DAPRD_BIN", "/no/such/daprd")]);
+    assert_eq!(code, Some(3));
+    let said = "✗ daprd          LAB_DAPRD_BIN is /no/such/daprd, which is no file\n";
+    assert!(text.contains(said) && text.contains("hint: unset LAB_DAPRD_BIN\n"), "{text}");
+}

@@ -1,0 +1,162 @@
+//! A lab by its commands, from `up` to the second `down`: what each prints, for people and for programs.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use lab::build::Artefact;
+use predicates::prelude::*;
+use serde_json::Value;
+
+use crate::support::{DEADLINE, lab, path_of, refusal, workspace};
+
+const USAGE: i32 = 2;
+const START_FAILED: i32 = 10;
+const UNAVAILABLE: i32 = 13;
+const INTERRUPTED: i32 = 130;
+
+/// What these labs are made of: nothing that needs Node or compiles Wasm.
+const SHAPE: [&str; 4] = ["--stack", "warp-rust", "--blob", "native"];
+
+/// A lab's name; the lab is stopped, and its files are removed, when the test is over, however it ends.
+struct Named(&'static str);
+
+impl Named {
+    /// `lab COMMAND… --lab NAME`.
+    fn lab(&self, args: &[&str]) -> assert_cmd::Command {
+        lab(&[args, &["--lab", self.0]].concat())
+    }
+
+    /// `lab up` with the usual shape.
+    fn up(&self, args: &[&str]) -> assert_cmd::Command {
+        self.lab(&[&["up"], &SHAPE[..], args].concat())
+    }
+
+    /// What a command prints with `--format json`, which must be as the schema of this name says.
+    fn json(&self, args: &[&str], schema: &str) -> Value {
+        let output =
+            self.lab(&[args, &["--format", "json"]].concat()).assert().success().get_output().clone();
+        let value: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON value");
+        assert_valid(&value, schema);
+        value
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = self.lab(&["down"]).output();
+        let _ = std::fs::remove_dir_all(workspace().lab(self.0).folder());
+    }
+}
+
+fn assert_valid(value: &Value, schema: &str) {
+    let path = workspace().root().join(format!("lab/schemas/{schema}.schema.json"));
+    let schema = serde_json::from_str(&std::fs::read_to_string(path).expect("a schema")).expect("a schema");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let errors: Vec<_> =
+        schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
+}
+
+#[test]
+fn a_lab_from_up_to_the_second_down() {
+    let named = Named("cli-life");
+    let up = named.up(&["--detach", "--format", "json"]).assert().success();
+    let up = up
+        .stderr(predicate::str::contains("✓ servicebus"))
+        .stderr(predicate::str::contains("is ready after"));
+    let started: Value = serde_json::from_slice(&up.get_output().stdout).expect("stdout is one JSON value");
+    assert_valid(&started, "status");
+
+    let status = named.json(&["status"], "status");
+    assert_eq!(status["endpoints"], started["endpoints"]);
+    let resources = status["resources"].as_array().expect("a list");
+    assert!(resources.iter().all(|resource| resource["state"] == "ready"), "{resources:#?}");
+    let text = named.lab(&["status"]).assert().success().stderr("");
+    let text = String::from_utf8(text.get_output().stdout.clone()).expect("a text");
+    for resource in resources {
+        assert!(text.contains(resource["name"].as_str().expect("a name")), "{text}");
+    }
+    assert!(text.contains("stop          cargo lab down --lab cli-life\n"), "{text}");
+
+    // Again is no error, unless it should be another lab.
+    named.up(&["--detach"]).assert().success().stderr("lab 'cli-life' is running already\n");
+    let stderr = refusal(named.up(&["--detach", "--topology", "shared"]), USAGE);
+    assert_eq!(
+        stderr,
+        "error: lab 'cli-life' is running with other settings: topology sidecar instead of shared\n\
+         hint: cargo lab down --lab cli-life, then up again; or another name with --lab\n"
+    );
+
+    let generate = ["orders", "generate", "--count", "100", "--seed", "7"];
+    assert_eq!(named.json(&generate, "orders")["count"], 100);
+    named
+        .lab(&generate)
+        .assert()
+        .success()
+        .stdout(predicate::str::starts_with("orders-100-seed-7: 100 orders of seed 7 already stored, "));
+
+    let logs = named.lab(&["logs", "servicebus"]).assert().success().stderr("");
+    logs.stdout(predicate::str::contains("servicebus│ ").and(predicate::str::contains("blob│").not()));
+    let stderr = refusal(named.lab(&["logs", "redis"]), USAGE);
+    assert!(stderr.contains("redis") && stderr.contains("servicebus"), "{stderr}");
+
+    named.lab(&["down"]).assert().success().stdout("stopped: cli-life\n").stderr("");
+    assert_eq!(named.json(&["down"], "down")["stopped"], serde_json::json!([]));
+    named.lab(&["status"]).assert().code(UNAVAILABLE);
+    // What was said can still be read.
+    named.lab(&["logs", "servicebus"]).assert().success().stdout(predicate::str::contains("stopping"));
+}
+
+#[test]
+fn a_measured_run_tells_programs_what_it_tells_people() {
+    let named = Named("cli-bench");
+    let run = ["bench", "--stack", "warp-rust", "--orders", "200", "--warm-up", "0"];
+    let report = named.json(&run, "report");
+    assert_eq!(report["clean"], true, "{report:#}");
+    // The lab that it started is stopped.
+    named.lab(&["status"]).assert().code(UNAVAILABLE);
+}
+
+#[test]
+fn ctrl_c_ends_a_lab_in_the_foreground() {
+    let named = Named("cli-foreground");
+    let mut command = Command::new(path_of(Artefact::Lab));
+    command.args(["up", "--lab", named.0]).args(SHAPE).current_dir(workspace().root());
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().expect("piped"));
+    let mut said = String::new();
+    while !said.contains("is ready after") {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "it ended before it was ready: {said}");
+    }
+    named.json(&["status"], "status");
+    let interrupted = Instant::now();
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
+    assert!(sent.success());
+    lines.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(INTERRUPTED), "{said}");
+    assert!(said.ends_with("stopping\n") && interrupted.elapsed() < DEADLINE, "{said}");
+    named.lab(&["status"]).assert().code(UNAVAILABLE);
+}
+
+#[test]
+fn a_well_known_port_that_is_taken_is_named_and_nothing_stays_behind() {
+    let named = Named("cli-taken");
+    // Where that fails, somebody else has it, which is just as well.
+    let _taken = TcpListener::bind("127.0.0.1:5672");
+    let stderr = refusal(named.up(&["--detach", "--fixed-ports"]), START_FAILED);
+    assert!(stderr.contains("port 5672 is taken") && stderr.contains("hint: "), "{stderr}");
+    named.lab(&["status"]).assert().code(UNAVAILABLE);
+}
+
+#[test]
+fn what_was_built_and_what_the_machine_has_is_told_to_programs() {
+    for (args, schema) in
+        [(&["build", "--stack", "warp-rust", "--blob", "native"][..], "build"), (&["doctor"], "doctor")]
+    {
+        let output = lab(&[args, &["--format", "json"]].concat()).assert().success().get_output().clone();
+        assert_valid(&serde_json::from_slice(&output.stdout).expect("stdout is one JSON value"), schema);
+    }
+}

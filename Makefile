@@ -57,4 +57,7 @@ fmt: ## format everything
 	cargo fmt --manifest-path apps/spin/rust/Cargo.toml
 
 bench-parts: ## measure broker, Dapr, blob store and Spin host alone
-	cargo bench --package servicebus-emulator --package dapr-emulator --package blob-emulator --package spin-host
+	cargo build --release --package servicebus-emulator --package blob-emulator
+	cargo bench --package servicebus-emulator --package dapr-emulator --package blob-emulator
+	$(LAB) build --stack spin-rust
+	cargo bench --package spin-host

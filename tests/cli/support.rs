@@ -12,7 +12,7 @@ use lab::paths::Workspace;
 use tempfile::TempDir;
 
 /// The longest that one command may take.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the suite starts.
 const PROGRAMS: [Artefact; 6] = [

@@ -121,10 +121,18 @@ async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliE
     let outcome = tokio::select! {
         outcome = bench::bench(args, display) => outcome?,
         // The lab that this process started ends with it.
-        _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+        () = interrupted() => return Ok(Exit::Interrupted),
     };
     output.result(&outcome.report, || outcome.text());
     Ok(outcome.exit())
+}
+
+/// Waits for Ctrl-C or SIGTERM. Where the system lets nobody wait for them, they end the process as they always do.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return std::future::pending().await };
+    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
 }
 
 /// How a command speaks.

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::shape::ShapeArgs;
-use super::{Output, build, status};
+use super::{Output, build, interrupted, status};
 use crate::backend::{Lab, LabError, Lifetime, Progress, StartOptions};
 use crate::build::Artefact;
 use crate::exit::Exit;
@@ -56,7 +56,7 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
     }
     tokio::select! {
         error = lab.ended() => Err(error.into()),
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted() => {
             output.note("stopping");
             lab.down().await?;
             Ok(Exit::Interrupted)

@@ -1,14 +1,17 @@
 //! The program `blob-emulator`: flags in, addresses out. What it serves is in the library.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
+use blob_emulator::Account;
 use clap::Parser;
 
 /// Azure Blob Storage in memory: containers and block blobs over plain HTTP, path style.
 ///
 /// Prints one JSON line with its address on stdout when it answers; logs go to stderr (RUST_LOG, LOG_FORMAT=json).
-/// SIGTERM and SIGINT end it with 0 after what is in flight is finished. Nothing is kept.
+/// SIGTERM and SIGINT end it with 0 after what is in flight is finished; a wrong flag or account list ends it with 2,
+/// anything else that fails with 1. Nothing is kept.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -30,13 +33,30 @@ struct Args {
     stop_on_stdin_eof: bool,
 }
 
-fn main() -> anyhow::Result<()> {
+/// Exit code for a wrong flag or account list, as clap's own.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
     let args = Args::parse();
     program::init_logging();
-    let accounts = match &args.accounts {
-        Some(list) => blob_emulator::parse_accounts(list).context("failed to read AZURITE_ACCOUNTS")?,
+    let accounts = match args.accounts.as_deref().map(blob_emulator::parse_accounts) {
         None => blob_emulator::default_accounts(),
+        Some(Ok(accounts)) => accounts,
+        Some(Err(error)) => {
+            eprintln!("error: cannot use --accounts or AZURITE_ACCOUNTS: {error}");
+            return ExitCode::from(USAGE);
+        }
     };
+    match run(&args, accounts) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args, accounts: Vec<Account>) -> anyhow::Result<()> {
     let memory_limit_bytes = args.memory_limit_mib.saturating_mul(1 << 20);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -67,8 +67,8 @@ fn what_is_wrong_is_said_and_nothing_is_started() {
         (&["--listen", &taken][..], None, 1, "choose another with --listen"),
         (&["--listen", "nowhere"], None, 2, "invalid value 'nowhere' for '--listen"),
         (&["--nonsense"], None, 2, "unexpected argument '--nonsense'"),
-        (&["--listen", "127.0.0.1:0"], Some("name-without-key"), 1, "account 1 is not of the form name:key"),
-        (&["--listen", "127.0.0.1:0"], Some("name:c2VjcmV0-c2VjcmV0"), 1, "a key of account 1 is not base64"),
+        (&["--listen", "127.0.0.1:0"], Some("name-without-key"), 2, "account 1 is not of the form name:key"),
+        (&["--listen", "127.0.0.1:0"], Some("name:c2VjcmV0-c2VjcmV0"), 2, "a key of account 1 is not base64"),
     ] {
         let (status, stderr) = ended(start(arguments, accounts));
         assert_eq!(status.code(), Some(code), "{arguments:?}: {stderr}");

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done.
     Ok,
-    /// The command line, a setting or a configuration file is wrong; nothing was started.
+    /// The command line, a setting or a configuration file is wrong; nothing was started, or it was stopped again.
     Usage,
     /// `lab doctor` found something that stops the lab from running.
     DoctorFoundBlocker,
@@ -63,7 +63,7 @@ impl Exit {
         match self {
             Self::Ok => "Done.",
             Self::Usage => {
-                "The command line, a setting or a configuration file is wrong; nothing was started."
+                "The command line, a setting or a configuration file is wrong; nothing was started, or it was stopped again."
             }
             Self::DoctorFoundBlocker => "`lab doctor` found something that stops the lab from running.",
             Self::StartFailed => "A part of the lab could not be started, or ended before it was ready.",

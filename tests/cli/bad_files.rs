@@ -119,11 +119,21 @@ fn dapr(folder: &Path) -> Command {
 #[test]
 fn a_dapr_component() {
     let mistakes: [Mistake; 13] = [
-        ("spec:", "sepc:", 5, &["sepc"]),
+        ("spec:", "sepc:", 5, &["sepc", "remove the key or correct its spelling"]),
         ("  version: v1", "  verison: v1", 7, &["verison"]),
-        ("    value: q-order-express\n", "    vaule: q-order-express\n", 12, &["vaule"]),
-        ("  name: q-order-express-out", "  name: [a, b]", 4, &["expected string"]),
-        ("scopes:\n- distributor", "scopes: distributor", 19, &["expected sequence"]),
+        (
+            "    value: q-order-express\n",
+            "    vaule: q-order-express\n",
+            12,
+            &["spec.metadata[1].vaule", "remove the key"],
+        ),
+        (
+            "  name: q-order-express-out",
+            "  name: [a, b]",
+            4,
+            &["metadata.name: expected string", "correct the value"],
+        ),
+        ("scopes:\n- distributor", "scopes: distributor", 19, &["scopes: expected sequence"]),
         (
             "bindings.azure.servicebusqueues",
             "bindings.azure.servicebus",

@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use lab::build::Artefact;
 use predicates::prelude::*;
 
-use crate::support::{clean, folder, lab, path_of, redacted, refusal, workspace};
+use crate::support::{clean, folder, lab, path_of, program, redacted, refusal, workspace};
 
 const USAGE: i32 = 2;
 const UNAVAILABLE: i32 = 13;
@@ -60,6 +60,16 @@ fn a_setting_from_the_environment_is_checked_like_a_flag() {
         command.env(name, value);
         let stderr = refusal(command, USAGE);
         assert!(stderr.contains(said), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn an_application_is_not_started_with_a_dapr_that_is_no_url() {
+    for url in ["nonsense", "localhost:3500", "https://localhost:3500", "http://"] {
+        let mut command = program(Artefact::WarpRust);
+        command.args(["--listen", "127.0.0.1:0"]).env("DAPR_URL", url);
+        let stderr = refusal(command, USAGE);
+        assert!(stderr.contains("--dapr-url") && stderr.contains("http://localhost:3500"), "{url}: {stderr}");
     }
 }
 

@@ -1,14 +1,16 @@
 //! A lab by its commands, from `up` to the second `down`: what each prints, for people and for programs.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use lab::build::Artefact;
 use predicates::prelude::*;
 use serde_json::Value;
 
-use crate::support::{lab, path_of, refusal, workspace};
+use crate::support::{folder, lab, path_of, refusal, workspace};
 
 const USAGE: i32 = 2;
 const START_FAILED: i32 = 10;
@@ -148,6 +150,22 @@ fn a_well_known_port_that_is_taken_is_named_and_nothing_stays_behind() {
     let stderr = refusal(named.up(&["--detach", "--fixed-ports"]), START_FAILED);
     assert!(stderr.contains("port 5672 is taken") && stderr.contains("hint: "), "{stderr}");
     named.lab(&["status"]).assert().code(UNAVAILABLE);
+}
+
+/// A file that a part refuses is a mistake in a file; a part that ends otherwise could not be started.
+#[test]
+fn a_part_that_refuses_its_files_is_told_from_one_that_breaks() {
+    for (status, code) in [(USAGE, USAGE), (1, START_FAILED)] {
+        let named = Named("cli-refused");
+        let daprd = folder(&[("daprd", &format!("#!/bin/sh\necho queue.yaml:7: sepc >&2\nexit {status}\n"))]);
+        let daprd = daprd.path().join("daprd");
+        std::fs::set_permissions(&daprd, Permissions::from_mode(0o755)).unwrap();
+        let mut up = named.up(&["--detach"]);
+        up.env("LAB_DAPRD_BIN", &daprd);
+        let stderr = refusal(up, code);
+        assert!(stderr.contains("dapr") && stderr.contains("queue.yaml:7: sepc"), "{stderr}");
+        named.lab(&["status"]).assert().code(UNAVAILABLE);
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::spec::SpecError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
+    /// It refused its settings or a file that it was given.
+    Settings,
     /// It could not be started, or ended before it was ready.
     Start,
     /// It runs but did not become ready in time.
@@ -180,6 +182,7 @@ impl LabError {
                 Exit::Usage
             }
             Self::Failed(failure) => match failure.stage {
+                Stage::Settings => Exit::Usage,
                 Stage::Start => Exit::StartFailed,
                 Stage::Ready => Exit::NotReady,
                 Stage::Later => Exit::ResourceFailed,

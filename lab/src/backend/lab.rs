@@ -102,7 +102,11 @@ impl Lab {
             match connection.receive().await.map_err(control)? {
                 Some(Reply::Progress { progress: step }) => progress(step),
                 Some(Reply::Ready) => break,
-                Some(reply) => return Err(refusal(&spec.name, reply)),
+                Some(reply) => {
+                    // Nothing of it is left when this is told.
+                    down(&spec.name, &files).await?;
+                    return Err(refusal(&spec.name, reply));
+                }
                 None => return Err(launch::ended(&spec.name, &files)),
             }
         }

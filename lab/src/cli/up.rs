@@ -46,7 +46,7 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
         let seconds = |ms: u64| ms as f64 / 1000.0;
         let Progress { resource, program, ready_ms, lab_ms } = step;
         let (own, lab) = (seconds(ready_ms), seconds(lab_ms));
-        output.note(&format!("✓ {resource:<28} {own:>6.2} s  {program}, {lab:.2} s after the start"));
+        output.note(&format!("✓ {resource:<31} {own:>6.2} s  {program}, {lab:.2} s after the start"));
     };
     let lab = Lab::start_with(&spec, options, ready).await?;
     output.note(&format!("lab '{}' is ready after {:.2} s", lab.name(), slowest_ms as f64 / 1000.0));

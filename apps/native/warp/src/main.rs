@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use clap::Parser;
+use hyper::Uri;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use warp::Filter;
@@ -18,11 +19,18 @@ struct Arguments {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
     /// Where Dapr's HTTP API is
-    #[arg(long, env = "DAPR_URL", default_value = "http://localhost:3500")]
+    #[arg(long, env = "DAPR_URL", default_value = "http://localhost:3500", value_parser = dapr_url)]
     dapr_url: String,
     /// Stop when stdin ends, for a supervisor that holds the other end
     #[arg(long)]
     stop_on_stdin_eof: bool,
+}
+
+/// An address to which a path can be added.
+fn dapr_url(text: &str) -> Result<String, &'static str> {
+    let uri = text.parse::<Uri>().ok();
+    let has_host = uri.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
+    if has_host { Ok(text.to_owned()) } else { Err("expected a URL such as http://localhost:3500") }
 }
 
 /// Connections that may wait to be accepted.

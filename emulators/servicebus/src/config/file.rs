@@ -9,13 +9,13 @@ use serde::{Deserialize, Deserializer};
 use super::{Iso8601Duration, name_problem};
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", expecting = "an object")]
 pub(super) struct ConfigFile {
     pub user_config: UserConfig,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", expecting = "an object")]
 pub(super) struct UserConfig {
     pub namespaces: Vec<Namespace>,
     #[serde(default, rename = "Logging")]
@@ -23,14 +23,14 @@ pub(super) struct UserConfig {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", expecting = "an object")]
 struct Logging {
     #[serde(rename = "Type")]
     _type: String,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", expecting = "an object")]
 pub(super) struct Namespace {
     #[serde(rename = "Name")]
     _name: String,
@@ -41,7 +41,7 @@ pub(super) struct Namespace {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", expecting = "an object")]
 pub(super) struct Queue {
     pub name: EntityName,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -49,7 +49,7 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase", expecting = "an object")]
 pub(super) struct QueueProperties {
     pub dead_lettering_on_message_expiration: bool,
     pub default_message_time_to_live: Iso8601Duration,
@@ -85,7 +85,7 @@ impl Default for QueueProperties {
 
 /// A topic: only its name is read, for topics are not served.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", expecting = "an object")]
 pub(super) struct Topic {
     pub name: EntityName,
     #[serde(default, rename = "Properties")]

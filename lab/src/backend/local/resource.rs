@@ -10,6 +10,7 @@ use super::House;
 use super::command::{Addresses, Command};
 use super::plan::{Kind, RestartPolicy};
 use crate::backend::{AfterKill, Failure, Stage};
+use crate::exit::Exit;
 use crate::process::{Child, NotReady, ReservedPort, Sample, WhyNotReady};
 use crate::{limits, logs};
 
@@ -224,8 +225,8 @@ impl Life {
             _ if self.resource.kind.restart_policy() == RestartPolicy::Never => true,
             // A start that fails the first time would fail again; only Dapr gives up where waiting would have helped.
             Stage::Start if self.house.is_starting() => !once_more,
-            Stage::Ready if self.house.is_starting() => true,
-            Stage::Start | Stage::Ready => failed_starts >= limits::FAILED_STARTS,
+            Stage::Settings | Stage::Ready if self.house.is_starting() => true,
+            Stage::Settings | Stage::Start | Stage::Ready => failed_starts >= limits::FAILED_STARTS,
             Stage::Later => false,
         }
     }
@@ -358,6 +359,9 @@ impl Life {
 
     fn not_ready(&self, why: NotReady) -> Failure {
         let (stage, what) = match &why.why {
+            WhyNotReady::Ended(status) if status.code() == Some(Exit::Usage.code().into()) => {
+                (Stage::Settings, "refused its settings, or a file that it was given".to_owned())
+            }
             WhyNotReady::Ended(status) => (Stage::Start, format!("ended with {status} before it was ready")),
             WhyNotReady::TimedOut => (Stage::Ready, "did not get ready".to_owned()),
             WhyNotReady::Elsewhere(addresses) => {

@@ -5,9 +5,9 @@
 //! pipelined, credit 1,000, the locks (1 minute) and times to live (1 hour) of the default queue.
 //! Run: `cargo bench -p servicebus-emulator`. Option after `--`: `--messages N` (default 1,000,000).
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use amqp::encode::Encode as _;
@@ -17,6 +17,7 @@ use amqp::performative::{
     SenderSettleMode, Source, Target, Transfer,
 };
 use amqp::{Frame, Map, Performative, ProtocolHeader};
+use bench_support::{Durations, Failure, Meter, Program, option, print_machine_load};
 use bytes::{Bytes, BytesMut};
 
 const BODY_BYTES: usize = 1024;
@@ -28,125 +29,76 @@ const WINDOW: u32 = i32::MAX.cast_unsigned();
 const SEND_HANDLE: u32 = 0;
 const RECEIVE_HANDLE: u32 = 1;
 
-fn main() {
-    let mut messages = 1_000_000;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        if argument == "--messages" {
-            messages = arguments.next().and_then(|n| n.parse().ok()).expect("--messages takes a number");
-        }
-    }
-    let load = std::fs::read_to_string("/proc/loadavg").expect("this bench needs Linux");
-    println!("machine load {}", load.trim());
-    measure_start();
-    let server = Server::start(&[]);
-    println!("idle RSS {:.1} MiB", server.rss_bytes() / 1048576.0);
-    let mut client = Client::open(server.address);
+fn main() -> Result<(), Failure> {
+    let messages = option("--messages")?.unwrap_or(1_000_000);
+    print_machine_load()?;
+    measure_start()?;
+    let server = start(&[])?;
+    println!("idle RSS {:.1} MiB", server.rss_mib()?);
+    let mut client = Client::open(server.address("amqp")?);
     println!(
         "{messages} messages of {BODY_BYTES} bytes body, {} bytes encoded; one connection, credit {CREDIT}",
         client.message.len()
     );
     println!("{:<44} {:>8} {:>10} {:>12}", "", "µs CPU", "msg/s", "RSS MiB");
-    let before = server.rss_bytes();
-    server.report("in", messages, || client.send(messages));
-    let held = server.rss_bytes() - before;
-    let encoded = f64::from(messages) * client.message.len() as f64;
-    server.report("received + completed, ranges", messages, || client.receive(messages, Completing::Ranges));
-    server.report("in, again", messages, || client.send(messages));
-    server.report("received + completed, each by itself", messages, || {
-        client.receive(messages, Completing::Each);
-    });
-    println!("{messages} messages held take {:.2} times their encoded bytes", held / encoded);
-    drop(server);
-
-    let server = Server::start(&["--record-key", "orderId"]);
-    let mut client = Client::open(server.address);
-    server.report("in, recorder on", messages, || client.send(messages));
-    server.report("received + completed, ranges, recorder on", messages, || {
+    let before = server.rss_mib()?;
+    report(&server, "in", messages, || client.send(messages))?;
+    let held_bytes = (server.rss_mib()? - before) * 1048576.0;
+    let encoded_bytes = f64::from(messages) * client.message.len() as f64;
+    report(&server, "received + completed, ranges", messages, || {
         client.receive(messages, Completing::Ranges);
-    });
+    })?;
+    report(&server, "in, again", messages, || client.send(messages))?;
+    report(&server, "received + completed, each by itself", messages, || {
+        client.receive(messages, Completing::Each);
+    })?;
+    println!("{messages} messages held take {:.2} times their encoded bytes", held_bytes / encoded_bytes);
+    server.stop()?;
+
+    let server = start(&["--record-key", "orderId"])?;
+    let mut client = Client::open(server.address("amqp")?);
+    report(&server, "in, recorder on", messages, || client.send(messages))?;
+    report(&server, "received + completed, ranges, recorder on", messages, || {
+        client.receive(messages, Completing::Ranges);
+    })?;
+    server.stop()
 }
 
-fn measure_start() {
-    let mut starts: Vec<f64> = (0..STARTS)
-        .map(|_| {
-            let begin = Instant::now();
-            let server = Server::start(&[]);
-            let _client = Client::open(server.address);
-            begin.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    starts.sort_by(f64::total_cmp);
-    println!(
-        "exec to an attached link: median {:.1} ms, worst {:.1} ms ({STARTS} starts)",
-        starts[STARTS / 2],
-        starts[STARTS - 1]
-    );
-}
-
-/// The program, stopped by the end of its stdin.
-struct Server {
-    process: Child,
-    stdin: Option<ChildStdin>,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(flags: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_servicebus-emulator"))
+fn start(flags: &[&str]) -> Result<Program, Failure> {
+    Program::start(
+        Command::new(env!("CARGO_BIN_EXE_servicebus-emulator"))
             .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--stop-on-stdin-eof"])
             .args(flags)
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut line = String::new();
-        let stdout = process.stdout.as_mut().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the announce line");
-        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        let address = line["listen"]["amqp"].as_str().expect("an address").parse().expect("an address");
-        let stdin = process.stdin.take();
-        Self { process, stdin, address }
-    }
-
-    /// Does something with messages, and prints what each of them cost.
-    fn report(&self, what: &str, messages: u32, act: impl FnOnce()) {
-        let (cpu, begin) = (self.cpu_us(), Instant::now());
-        act();
-        let (elapsed, cpu) = (begin.elapsed().as_secs_f64(), self.cpu_us() - cpu);
-        println!(
-            "{what:<44} {:>8.2} {:>10.0} {:>12.1}",
-            cpu / f64::from(messages),
-            f64::from(messages) / elapsed,
-            self.rss_bytes() / 1048576.0
-        );
-    }
-
-    /// User and system time of the program so far, from the scheduler's own clock (nanoseconds, not ticks).
-    fn cpu_us(&self) -> f64 {
-        let tasks = format!("/proc/{}/task", self.process.id());
-        let time = |task: std::io::Result<std::fs::DirEntry>| {
-            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<f64>().ok()
-        };
-        std::fs::read_dir(tasks).expect("this bench needs Linux").filter_map(time).sum::<f64>() / 1e3
-    }
-
-    fn rss_bytes(&self) -> f64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() * 1024.0
-    }
+            .env("RUST_LOG", "warn"),
+    )
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let status = self.process.wait().expect("it ends");
-        assert!(status.success(), "the program ended with {status}");
+fn measure_start() -> Result<(), Failure> {
+    let mut starts = Vec::new();
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        let server = start(&[])?;
+        let client = Client::open(server.address("amqp")?);
+        starts.push(begun.elapsed());
+        drop(client);
+        server.stop()?;
     }
+    let starts = Durations::new(starts)?;
+    println!(
+        "exec to an attached link: median {:.1} ms, worst {:.1} ms ({STARTS} starts)",
+        starts.at_ms(0.5),
+        starts.at_ms(1.0)
+    );
+    Ok(())
+}
+
+/// Does something with messages, and prints what each of them cost.
+fn report(server: &Program, what: &str, messages: u32, act: impl FnOnce()) -> Result<(), Failure> {
+    let meter = Meter::start(server)?;
+    act();
+    let cost = meter.stop(messages as usize)?;
+    println!("{what:<44} {:>8.2} {:>10.0} {:>12.1}", cost.cpu_us(), cost.per_second(), server.rss_mib()?);
+    Ok(())
 }
 
 /// How deliveries are completed.

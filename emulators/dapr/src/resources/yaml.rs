@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_path_to_error::Segment;
 use serde_saphyr::Spanned;
 
 use super::{Component, Item, ItemValue, Place, ResourceError, init_timeout};
@@ -108,14 +109,53 @@ pub(super) fn components(file: &Path, text: &str) -> Result<Vec<Component>, Reso
     Ok(components)
 }
 
-/// Parses a document with the file in its errors.
+/// Parses a document; an error names file, line, key and remedy.
 pub(super) fn parse<T: serde::de::DeserializeOwned>(file: &Path, document: &str) -> Result<T, ResourceError> {
-    serde_saphyr::from_str(document).map_err(|error| {
+    let mut key = String::new();
+    let parsed = serde_saphyr::with_deserializer_from_str(document, |deserializer| {
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            key = key_of(error.path());
+            error.into_inner()
+        })
+    });
+    parsed.map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
-        // The first line of the message says what is wrong; the rest repeats the source.
-        let message = error.without_snippet().to_string();
+        // The message ends with the position, which is told in front already.
+        let text = error.without_snippet().to_string();
+        let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
+        let message = format!("{key}{problem}; {}", remedy(problem));
         ResourceError::Document { place: Place { file: file.to_owned(), line }, message }
     })
+}
+
+/// The key in which a mistake is, such as `spec.metadata[0].name: `; nothing where the document is no YAML.
+fn key_of(path: &serde_path_to_error::Path) -> String {
+    let mut segments: Vec<&Segment> =
+        path.iter().filter(|segment| !matches!(segment, Segment::Unknown)).collect();
+    // What is read with its position lies one step deeper than in the file.
+    let is_value = |segment: &&Segment| matches!(segment, Segment::Map { key } if key == "value");
+    if let Some(spanned) = segments.iter().position(is_value) {
+        segments.remove(spanned);
+    }
+    let mut key = String::new();
+    for segment in segments {
+        let dot = if key.is_empty() || matches!(segment, Segment::Seq { .. }) { "" } else { "." };
+        key.push_str(&format!("{dot}{segment}"));
+    }
+    if key.is_empty() { key } else { key + ": " }
+}
+
+/// What to do about a mistake, by how the reader words it.
+fn remedy(problem: &str) -> &'static str {
+    if problem.starts_with("unknown field") {
+        "remove the key or correct its spelling"
+    } else if problem.starts_with("missing field") {
+        "add the key"
+    } else if problem.contains("duplicate") {
+        "keep one of the two"
+    } else {
+        "correct the value, or the indentation above it"
+    }
 }
 
 /// Cuts a file at its separators. Each document begins with as many empty lines as stand before it, so that line

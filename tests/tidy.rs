@@ -144,6 +144,22 @@ fn the_repository_speaks_of_no_machine() {
     assert_none(findings, "no path of a machine, no address of a registry");
 }
 
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let mut findings = Vec::new();
+    for path in files().into_iter().filter(|path| path.ends_with(".md")) {
+        let text = std::fs::read_to_string(root().join(&path)).expect("documents are UTF-8");
+        let folder = root().join(&path).parent().expect("a file is in a folder").to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if !link.contains("://") && !file.is_empty() && !folder.join(file).exists() {
+                findings.push(format!("{path}: {link}"));
+            }
+        }
+    }
+    assert_none(findings, "a link of a document names a file of this repository");
+}
+
 /// The source of an error is shown by whoever prints the chain; a message that repeats it says it twice.
 #[test]
 fn no_error_prints_its_cause_twice() {

@@ -287,10 +287,18 @@ struct Builder<'a, F: FnMut(Step)> {
 }
 
 impl<F: FnMut(Step)> Builder<'_, F> {
-    /// Everything of the host's workspace in one go, so that cargo uses every core.
+    /// The command by itself, as `cargo lab` builds it; everything else of the host's workspace in one go, so that cargo uses
+    /// every core. (Cargo compiles a crate once for each set of features, and what is built together shares them: with
+    /// the others, the command and most of what it stands on would be compiled a second time.)
     fn host_programs(&mut self, stale: &BTreeMap<Artefact, String>) -> Result<(), BuildError> {
         let not_cargo = [Artefact::Azurite, Artefact::SpinRust, Artefact::WarpRustStatic];
-        let programs: Vec<_> = stale.iter().filter(|(artefact, _)| !not_cargo.contains(artefact)).collect();
+        let programs = stale.iter().filter(|(artefact, _)| !not_cargo.contains(artefact));
+        let (lab, others): (Vec<_>, Vec<_>) = programs.partition(|(artefact, _)| **artefact == Artefact::Lab);
+        self.together(&lab)?;
+        self.together(&others)
+    }
+
+    fn together(&mut self, programs: &[(&Artefact, &String)]) -> Result<(), BuildError> {
         if programs.is_empty() {
             return Ok(());
         }
@@ -302,7 +310,7 @@ impl<F: FnMut(Step)> Builder<'_, F> {
         let built = self.run(&names.join(", "), &command)?;
         for (artefact, digest) in programs {
             let made = built.iter().find(|path| path.file_name().is_some_and(|name| name == artefact.name()));
-            self.install(*artefact, made, digest, &command)?;
+            self.install(**artefact, made, digest, &command)?;
         }
         Ok(())
     }

@@ -155,14 +155,14 @@ fn cpu(report: &Report, text: &mut String) {
     }
     let _ = writeln!(
         text,
-        "{:<32}{:>10}{:>12}{:>8}{:>12}",
+        "{:<36}{:>10}{:>12}{:>8}{:>12}",
         "CPU from T0 to the end", "seconds", "µs/order", "share", "memory"
     );
     for usage in &analysis.components {
         let name = format!("{} × {}", usage.replicas, usage.component);
         let _ = writeln!(
             text,
-            "  {name:<30}{:>10.2}{:>12}{:>6.0} %{:>12}",
+            "  {name:<34}{:>10.2}{:>12}{:>6.0} %{:>12}",
             usage.cpu_seconds,
             rate(usage.us_per_order),
             usage.share * 100.0,
@@ -173,14 +173,14 @@ fn cpu(report: &Report, text: &mut String) {
     let memory = analysis.components.iter().map(|usage| usage.rss_most_bytes).sum();
     let _ = writeln!(
         text,
-        "  {:<30}{all:>10.2}{:>12}{:>8}{:>12}",
+        "  {:<34}{all:>10.2}{:>12}{:>8}{:>12}",
         "together",
         rate(analysis.us_per_order),
         "",
         mebibytes(memory)
     );
     if let Some(elsewhere) = analysis.elsewhere_cpu_seconds {
-        let _ = writeln!(text, "  {:<30}{elsewhere:>10.2}", "elsewhere on this machine");
+        let _ = writeln!(text, "  {:<34}{elsewhere:>10.2}", "elsewhere on this machine");
     }
     text.push('\n');
 }
@@ -231,7 +231,7 @@ mod tests {
             "spin-rust, shared, 1 app and 3 Dapr per role, blobs in native, back end local",
             "every order, 1,000; duplicated 0",
             "ingress queue        900.0 ms     1.80 s     2.70 s     3.60 s",
-            "2 × distributor                     1.50       1,500    67 %      91 MiB",
+            "2 × distributor                         1.50       1,500    67 %      91 MiB",
             "bound by      CPU: 90 % of 2 cores busy",
             "3 × daprd",
             "broker clock +12 ± 60 µs",

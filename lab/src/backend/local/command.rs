@@ -41,8 +41,8 @@ pub(super) struct Setting {
 pub(super) struct Addresses {
     /// The one that others use.
     pub main: SocketAddr,
-    /// The broker's HTTP port; of everything else the same as `main`.
-    pub http: SocketAddr,
+    /// The broker's HTTP port and Dapr's gRPC port, which nobody here uses; of everything else the same as `main`.
+    pub second: SocketAddr,
 }
 
 /// What others are reached at.
@@ -103,8 +103,8 @@ impl Setting {
                     (Stack::SpinRust, Some(spin)) => self.spin(log, at.main, &dapr, spin.clone()),
                 }
             }
-            Kind::Dapr(role, _) => self.dapr(log, role.as_str(), at.main, peers.other),
-            Kind::LabDapr => self.dapr(log, "lab", at.main, None),
+            Kind::Dapr(role, _) => self.dapr(log, role.as_str(), at, peers.other),
+            Kind::LabDapr => self.dapr(log, "lab", at, None),
             Kind::AppService(_) | Kind::DaprService(_) => self.service(kind, log, at.main),
         }
     }
@@ -129,11 +129,11 @@ impl Setting {
     }
 
     fn broker(&self, log: PathBuf, at: Addresses) -> Command {
-        let (amqp, admin) = (at.main.to_string(), at.http.to_string());
+        let (amqp, admin) = (at.main.to_string(), at.second.to_string());
         let config = self.files.broker_config().display().to_string();
         let args = ["--listen", &amqp, "--http-listen", &admin, "--config", &config];
-        let mut command = self.ours("servicebus-emulator", log, &[at.main, at.http], &args);
-        command.probes.extend([http(at.http, "/health", 200), Probe::Amqp { address: at.main }]);
+        let mut command = self.ours("servicebus-emulator", log, &[at.main, at.second], &args);
+        command.probes.extend([http(at.second, "/health", 200), Probe::Amqp { address: at.main }]);
         command
     }
 
@@ -222,11 +222,13 @@ impl Setting {
         command
     }
 
-    fn dapr(&self, log: PathBuf, app_id: &str, at: SocketAddr, app: Option<SocketAddr>) -> Command {
-        let (port, own) = (at.port().to_string(), self.files.components().display().to_string());
+    fn dapr(&self, log: PathBuf, app_id: &str, at: Addresses, app: Option<SocketAddr>) -> Command {
+        // daprd takes any free gRPC port for 0, but not where there is no application: "conflicts with app-port".
+        let (port, grpc) = (at.main.port().to_string(), at.second.port().to_string());
+        let own = self.files.components().display().to_string();
         let shared = self.workspace.components().display().to_string();
         let app_port = app.map(|app| app.port().to_string());
-        let mut args = vec!["--app-id", app_id, "--dapr-http-port", &port, "--dapr-grpc-port", "0"];
+        let mut args = vec!["--app-id", app_id, "--dapr-http-port", &port, "--dapr-grpc-port", &grpc];
         args.extend([
             "--dapr-listen-addresses",
             "127.0.0.1",
@@ -240,12 +242,12 @@ impl Setting {
         }
         let mut command = match &self.real.daprd {
             Some(daprd) => self.foreign(daprd.clone(), args.into_iter().map(str::to_owned).collect(), log),
-            None => self.ours("dapr-emulator", log, &[at], &args),
+            None => self.ours("dapr-emulator", log, &[at.main], &args),
         };
         // It takes calls as soon as its components are there, and makes some before it calls itself ready.
-        command.probes.push(http(at, "/v1.0/healthz/outbound", 204));
+        command.probes.push(http(at.main, "/v1.0/healthz/outbound", 204));
         command.serving = command.probes.len();
-        command.probes.push(http(at, "/v1.0/healthz", 204));
+        command.probes.push(http(at.main, "/v1.0/healthz", 204));
         command
     }
 
@@ -284,7 +286,7 @@ mod tests {
 
     fn at(port: u16) -> Addresses {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Addresses { main: address, http: address }
+        Addresses { main: address, second: address }
     }
 
     fn line(command: &Command) -> String {
@@ -328,6 +330,7 @@ mod tests {
         let own = setting.command(Kind::LabDapr, at(1), Peers::default());
         assert!(line(&own).contains("--app-id lab "), "{}", line(&own));
         assert!(!line(&own).contains("--app-port"), "{}", line(&own));
+        assert!(!line(&own).contains("--dapr-grpc-port 0"), "daprd refuses it without an application");
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Backend for LocalBackend {
         }
         Ok(Endpoints {
             servicebus_amqp: broker.main,
-            servicebus_http: format!("http://{}", broker.http),
+            servicebus_http: format!("http://{}", broker.second),
             servicebus_connection_string: files::connection_string(broker.main),
             blob: BlobEndpoint {
                 store: spec.blob,
@@ -340,6 +340,7 @@ impl House {
         let wanted = match kind {
             Kind::Broker => vec![fixed(well_known::AMQP), fixed(well_known::BROKER_HTTP)],
             Kind::Blob => vec![fixed(well_known::BLOB)],
+            Kind::Dapr(..) | Kind::LabDapr => vec![None, None],
             _ => vec![None],
         };
         let mut ports = Vec::new();
@@ -349,7 +350,7 @@ impl House {
         }
         let addresses: Vec<_> = ports.iter().map(ReservedPort::address).collect();
         let main = addresses.first().copied().ok_or_else(|| no_such(kind))?;
-        let at = Addresses { main, http: addresses.last().copied().unwrap_or(main) };
+        let at = Addresses { main, second: addresses.last().copied().unwrap_or(main) };
         let (resource, orders) = Resource::new(kind, ports, at);
         let resource = Arc::new(resource);
         locked(&self.resources).push(Arc::clone(&resource));

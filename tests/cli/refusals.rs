@@ -1,12 +1,10 @@
 //! Settings that describe no lab: one clear error, the code for usage, and nothing is started.
 
-use std::fs;
-
 use assert_cmd::Command;
 use lab::build::Artefact;
 use predicates::prelude::*;
 
-use crate::support::{clean, folder, lab, path_of, program, redacted, refusal, workspace};
+use crate::support::{clean, folder, install, lab, path_of, program, redacted, refusal, workspace};
 
 const USAGE: i32 = 2;
 const UNAVAILABLE: i32 = 13;
@@ -108,7 +106,7 @@ fn nothing_to_stop_is_success() {
 fn outside_of_a_checkout_it_says_so() {
     let elsewhere = folder(&[]);
     let copy = elsewhere.path().join("lab");
-    fs::copy(path_of(Artefact::Lab), &copy).expect("the program can be copied");
+    install(&path_of(Artefact::Lab), &copy);
     for args in
         [&["up"][..], &["down"], &["status"], &["logs"], &["build"], &["bench"], &["orders", "generate"]]
     {

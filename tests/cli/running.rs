@@ -1,16 +1,14 @@
 //! A lab by its commands, from `up` to the second `down`: what each prints, for people and for programs.
 
-use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use lab::build::Artefact;
 use predicates::prelude::*;
 use serde_json::Value;
 
-use crate::support::{folder, lab, path_of, refusal, workspace};
+use crate::support::{executable, folder, lab, path_of, refusal, workspace};
 
 const USAGE: i32 = 2;
 const START_FAILED: i32 = 10;
@@ -157,9 +155,9 @@ fn a_well_known_port_that_is_taken_is_named_and_nothing_stays_behind() {
 fn a_part_that_refuses_its_files_is_told_from_one_that_breaks() {
     for (status, code) in [(USAGE, USAGE), (1, START_FAILED)] {
         let named = Named("cli-refused");
-        let daprd = folder(&[("daprd", &format!("#!/bin/sh\necho queue.yaml:7: sepc >&2\nexit {status}\n"))]);
-        let daprd = daprd.path().join("daprd");
-        std::fs::set_permissions(&daprd, Permissions::from_mode(0o755)).unwrap();
+        let folder = folder(&[]);
+        let daprd = folder.path().join("daprd");
+        executable(&daprd, &format!("#!/bin/sh\necho queue.yaml:7: sepc >&2\nexit {status}\n"));
         let mut up = named.up(&["--detach"]);
         up.env("LAB_DAPRD_BIN", &daprd);
         let stderr = refusal(up, code);

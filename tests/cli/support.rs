@@ -15,12 +15,13 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the suite starts.
-const PROGRAMS: [Artefact; 6] = [
+const PROGRAMS: [Artefact; 7] = [
     Artefact::Lab,
     Artefact::ServicebusEmulator,
     Artefact::DaprEmulator,
     Artefact::BlobEmulator,
     Artefact::SpinHost,
+    Artefact::SpinRust,
     Artefact::WarpRust,
 ];
 
@@ -84,14 +85,25 @@ fn write(path: &Path, text: &str) {
 
 /// A machine that has these tools and no others: the `PATH` of a command. Each tool prints its text and ends well.
 pub fn tools(tools: &[(&str, &str)]) -> TempDir {
-    use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     for (name, says) in tools {
-        let path = folder.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).expect("a tool");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a tool can be started");
+        executable(&folder.path().join(name), &format!("#!/bin/sh\necho '{says}'\n"));
     }
     folder
+}
+
+/// A file with this text that can be started.
+pub fn executable(path: &Path, text: &str) {
+    let source = path.with_extension("text");
+    write(&source, text);
+    install(&source, path);
+}
+
+/// Copies a program. A process of its own writes the copy: while this one had it open for writing, a child that another
+/// test starts could inherit that, and until then the system would start the copy for nobody ("text file busy").
+pub fn install(program: &Path, copy: &Path) {
+    let installed = std::process::Command::new("install").args(["-m", "755"]).args([program, copy]).status();
+    assert!(installed.expect("install is there").success(), "{} can be copied", program.display());
 }
 
 /// What a command that failed said on stderr; it must have said nothing on stdout, where programs say that they serve.

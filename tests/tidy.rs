@@ -18,8 +18,12 @@ fn files() -> Vec<String> {
         .current_dir(root())
         .output()
         .expect("git lists the files");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let listed = String::from_utf8(output.stdout).expect("paths are UTF-8");
-    listed.lines().filter(|path| root().join(path).is_file()).map(str::to_owned).collect()
+    let files: Vec<_> =
+        listed.lines().filter(|path| root().join(path).is_file()).map(str::to_owned).collect();
+    assert!(files.iter().any(|path| path == "tests/tidy.rs"), "git lists this file");
+    files
 }
 
 fn sources() -> impl Iterator<Item = (String, String)> {

@@ -21,8 +21,16 @@ pub struct LogLine {
 }
 
 impl LogLine {
-    /// The level that the line carries, for the formats that the lab's programs and Dapr use.
+    /// The level that the line carries, for the formats that the lab's programs and Dapr use. A panic has no level of its
+    /// own and is an error.
     pub fn level(&self) -> Option<Level> {
+        if self.text.starts_with("thread '") && self.text.contains("panicked at") {
+            return Some(Level::Error);
+        }
+        if self.text.starts_with('{') {
+            let line: serde_json::Value = serde_json::from_str(&self.text).ok()?;
+            return line.get("level")?.as_str().and_then(Level::of);
+        }
         let words = self.text.split_ascii_whitespace().take(4);
         words.filter_map(Level::of).next()
     }
@@ -191,6 +199,21 @@ mod tests {
         assert_eq!(lines[3].level(), Some(Level::Warn));
         assert_eq!(lines[2].level(), Some(Level::Info));
         assert_eq!(lines[1].level(), None);
+    }
+
+    #[test]
+    fn every_format_tells_its_level() {
+        for (text, level) in [
+            ("2026-01-01T00:00:01Z ERROR broker: no", Some(Level::Error)),
+            ("time=\"2026-01-01T00:00:02Z\" level=fatal msg=no", Some(Level::Error)),
+            (r#"{"timestamp":"2026-01-01T00:00:01Z","level":"WARN","fields":{}}"#, Some(Level::Warn)),
+            ("thread 'main' (7) panicked at src/main.rs:1:1:", Some(Level::Error)),
+            ("{ no JSON", None),
+            ("a line of a guest", None),
+        ] {
+            let line = LogLine { resource: "a".to_owned(), text: text.to_owned() };
+            assert_eq!(line.level(), level, "{text}");
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use crate::support::{TestLab, spec, with_replicas};
 
 const ORDERS: u64 = 1_000;
 
-/// CPU that a replica must have used to count as having worked: a hundred times what one that idles for the length of
-/// a run uses, a tenth of its fair share.
+/// CPU that a replica must have used to count as having worked: more than one that idles for the length of a run uses,
+/// less than its share of the orders takes.
 const WORKED_CPU_SECONDS: f64 = 0.003;
 
 async fn run(name: &str, spec: LabSpec) {

@@ -1,11 +1,12 @@
 //! `lab orders`: the data set of a running lab.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 
 use super::bench::BenchError;
 use crate::backend::Lab;
 use crate::flow::dapr::Dapr;
 use crate::flow::dataset::{self, Manifest, Stored};
+use crate::flow::limits;
 
 /// The orders that runs are made of.
 #[derive(Debug, Clone, Args)]
@@ -26,7 +27,7 @@ pub enum OrdersCommand {
 #[derive(Debug, Clone, Args)]
 pub struct GenerateArgs {
     /// How many orders; their ids go from 1.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=limits::ORDERS))]
     pub count: u64,
     /// Seed: the same seed and number give the same orders on every machine.
     #[arg(long, value_name = "S", default_value_t = 42)]

@@ -27,7 +27,8 @@ pub use other::{identity, sample};
 mod linux {
     use std::fs;
 
-    use nix::unistd::{SysconfVar, sysconf};
+    use nix::time::{clock_getcpuclockid, clock_gettime};
+    use nix::unistd::{Pid, SysconfVar, sysconf};
 
     use super::{BTreeMap, Sample};
 
@@ -45,16 +46,20 @@ mod linux {
     // Places in the list of `fields`, which starts with the third field of proc_pid_stat(5).
     const STATE: usize = 0;
     const GROUP: usize = 2;
-    const USER_TICKS: usize = 11;
-    const SYSTEM_TICKS: usize = 12;
     const START_TICKS: usize = 19;
     const RESIDENT_PAGES: usize = 21;
 
-    fn of(fields: &[String]) -> Option<Sample> {
+    /// The process's CPU clock, in nanoseconds; the ticks of `stat` would hide what takes less than 10 ms.
+    fn cpu_seconds(pid: u32) -> Option<f64> {
+        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
+        let time = clock_gettime(clock).ok()?;
+        Some(time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
+    }
+
+    fn of(pid: u32, fields: &[String]) -> Option<Sample> {
         let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
-        let ticks = number(USER_TICKS)? + number(SYSTEM_TICKS)?;
         Some(Sample {
-            cpu_seconds: ticks as f64 / setting(SysconfVar::CLK_TCK, 100) as f64,
+            cpu_seconds: cpu_seconds(pid)?,
             rss_bytes: number(RESIDENT_PAGES)? * setting(SysconfVar::PAGE_SIZE, 4096),
         })
     }
@@ -63,7 +68,7 @@ mod linux {
     pub fn sample(pids: &[u32], groups: bool) -> BTreeMap<u32, Sample> {
         let mut samples = BTreeMap::new();
         for pid in pids {
-            if let Some(sample) = fields(*pid).and_then(|fields| of(&fields)) {
+            if let Some(sample) = fields(*pid).and_then(|fields| of(*pid, &fields)) {
                 samples.insert(*pid, sample);
             }
         }
@@ -72,7 +77,7 @@ mod linux {
                 let Some(fields) = fields(pid) else { continue };
                 let leader = fields.get(GROUP).and_then(|group| group.parse().ok());
                 let Some(total) = leader.and_then(|leader: u32| samples.get_mut(&leader)) else { continue };
-                total.add(of(&fields).unwrap_or_default());
+                total.add(of(pid, &fields).unwrap_or_default());
             }
         }
         samples

@@ -118,9 +118,10 @@ fn components(measured: &Measured) -> Vec<ComponentUsage> {
 fn bound(measured: &Measured, components: &[ComponentUsage], cpu: f64, cores: u32) -> (Bound, String) {
     let available = measured.usage_seconds * f64::from(cores.max(1));
     let busy = match &measured.machine {
-        Some(machine) => machine.busy_share,
-        None if available > 0.0 && !components.is_empty() => cpu / available,
-        None => return (Bound::Unknown, "unknown: the system does not tell how busy it was".to_owned()),
+        // Of a machine with more cores than the lab may use, the rest says nothing about the lab.
+        Some(machine) if machine.cores == cores => machine.busy_share,
+        _ if available > 0.0 && !components.is_empty() => cpu / available,
+        _ => return (Bound::Unknown, "unknown: the system does not tell how busy it was".to_owned()),
     };
     let most = components.first();
     let most = most.map_or_else(String::new, |most| {

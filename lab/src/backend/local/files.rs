@@ -62,7 +62,8 @@ fn broker_config(spec: &LabSpec) -> String {
         json!({
             "Name": name,
             "Properties": {
-                "DeadLetteringOnMessageExpiration": false,
+                // An order that was accepted is never lost, not even by age.
+                "DeadLetteringOnMessageExpiration": true,
                 "DefaultMessageTimeToLive": "PT1H",
                 "LockDuration": format!("PT{}S", spec.lock_seconds),
                 "MaxDeliveryCount": spec.max_delivery_count,
@@ -136,5 +137,7 @@ mod tests {
         assert_eq!(queues[1]["Name"], "q-order-express");
         assert_eq!(queues[1]["Properties"]["LockDuration"], "PT5S");
         assert_eq!(queues[1]["Properties"]["MaxDeliveryCount"], 3);
+        // An order that waits too long must not vanish.
+        assert_eq!(queues[1]["Properties"]["DeadLetteringOnMessageExpiration"], true);
     }
 }

@@ -22,7 +22,7 @@ use super::progress::Display;
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
     /// Orders of the run.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=flow::limits::ORDERS))]
     pub orders: u64,
     /// Seed of the orders: the same seed and number give the same orders.
     #[arg(long, value_name = "S", default_value_t = 42)]

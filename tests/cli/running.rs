@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use lab::backend::{AfterKill, Lab, Part};
 use lab::build::Artefact;
 use predicates::prelude::*;
 use serde_json::Value;
@@ -12,6 +13,7 @@ use crate::support::{executable, folder, lab, path_of, refusal, workspace};
 
 const USAGE: i32 = 2;
 const START_FAILED: i32 = 10;
+const RESOURCE_FAILED: i32 = 12;
 const UNAVAILABLE: i32 = 13;
 const INTERRUPTED: i32 = 130;
 
@@ -106,6 +108,37 @@ fn a_lab_from_up_to_the_second_down() {
     named.lab(&["status"]).assert().code(UNAVAILABLE);
     // What was said can still be read.
     named.lab(&["logs", "servicebus"]).assert().success().stdout(predicate::str::contains("stopping"));
+}
+
+/// `status` used to answer with the failure alone, and every command hinted at `doctor`, which finds nothing wrong.
+#[tokio::test]
+async fn a_lab_that_failed_after_it_was_ready_can_be_looked_at_and_stopped() {
+    let named = Named("cli-failed");
+    let started = named.up(&["--detach", "--format", "json"]).assert().success().get_output().clone();
+    let started: Value = serde_json::from_slice(&started.stdout).expect("stdout is one JSON value");
+    let lab = Lab::attach_in(workspace(), named.0).await.expect("it runs");
+    lab.kill(Part::Broker, 1, AfterKill::Policy).await.expect("it can be killed");
+    let _failure = lab.ended().await;
+
+    let hint = "hint: cargo lab logs servicebus --lab cli-failed   # then: cargo lab down --lab cli-failed\n";
+    let told =
+        || predicate::str::starts_with("error: servicebus was killed (").and(predicate::str::ends_with(hint));
+    let status = named.lab(&["status"]).assert().code(RESOURCE_FAILED).stderr(told());
+    let status = String::from_utf8(status.get_output().stdout.clone()).expect("a text");
+    for resource in started["resources"].as_array().expect("a list") {
+        assert!(status.contains(resource["name"].as_str().expect("a name")), "{status}");
+    }
+    assert!(!status.contains("cargo lab bench"), "{status}");
+    let view = named.lab(&["status", "--format", "json"]).assert().code(RESOURCE_FAILED);
+    let view: Value = serde_json::from_slice(&view.get_output().stdout).expect("stdout is one JSON value");
+    assert_valid(&view, "status");
+    let broker = |row: &&Value| row["name"] == "servicebus";
+    let broker = view["resources"].as_array().expect("a list").iter().find(broker).expect("the broker");
+    assert_eq!(broker["state"], "failed");
+
+    named.up(&["--detach"]).assert().code(RESOURCE_FAILED).stdout("").stderr(told());
+    named.lab(&["logs", "servicebus"]).assert().success();
+    named.lab(&["down"]).assert().success().stdout("stopped: cli-failed\n").stderr("");
 }
 
 #[test]

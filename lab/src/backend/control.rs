@@ -21,6 +21,8 @@ pub(super) enum Request {
     Spec,
     /// Settings and endpoints; waits until the lab is ready.
     State,
+    /// The lab as it is now, whatever became of it.
+    View,
     /// Progress lines until the lab is ready or has failed.
     Watch,
     /// Waits until the lab fails or is stopped.
@@ -51,6 +53,7 @@ pub(super) enum Request {
 pub(super) enum Reply {
     Spec { spec: LabSpec },
     State { state: Box<LabState> },
+    View { seen: Box<Seen> },
     Progress { progress: Progress },
     Ready,
     Status { resources: Vec<ReplicaStatus> },
@@ -60,6 +63,15 @@ pub(super) enum Reply {
     NotReady { seconds: u64, waiting: String },
     Refused { message: String },
     Stopped,
+}
+
+/// What can be seen of a lab at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub state: LabState,
+    pub resources: Vec<ReplicaStatus>,
+    /// The reply that tells the failure, where the lab has failed.
+    pub failure: Option<Reply>,
 }
 
 /// A step of a lab on its way to be ready.

@@ -174,6 +174,14 @@ fn tail(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  supervisor│ {line}")).collect()
 }
 
+/// A command for the lab of this name, as it can be pasted.
+pub(super) fn named(command: &str, name: &str) -> String {
+    match name {
+        "main" => format!("cargo lab {command}"),
+        _ => format!("cargo lab {command} --lab {name}"),
+    }
+}
+
 impl LabError {
     /// The exit code with which a command ends that met this error.
     pub fn exit(&self) -> Exit {
@@ -199,10 +207,6 @@ impl LabError {
 
     /// What to do about it: a command to paste, or a sentence.
     pub fn hint(&self) -> Option<String> {
-        let named = |command: &str, name: &str| match name {
-            "main" => format!("cargo lab {command}"),
-            _ => format!("cargo lab {command} --lab {name}"),
-        };
         match self {
             Self::NotRunning { name } => Some(named("up --detach", name)),
             Self::AlreadyRunning { name } | Self::Control { name, .. } => Some(named("down", name)),
@@ -211,8 +215,22 @@ impl LabError {
             }
             Self::NoWorkspace(_) => Some("run it within the checkout, or set LAB_ROOT".to_owned()),
             Self::Failed(failure) => failure.hint.clone(),
-            Self::NotReady { name, .. } => Some(named("status", name)),
+            // It was taken down by then; its logs stay.
+            Self::NotReady { name, .. } => Some(named("logs", name)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It hinted at the status of a lab that was taken down because of it.
+    #[test]
+    fn a_start_that_took_too_long_sends_to_the_logs_which_stay() {
+        let error = |name: &str| LabError::NotReady { name: name.into(), seconds: 1, waiting: "blob".into() };
+        assert_eq!(error("main").hint().as_deref(), Some("cargo lab logs"));
+        assert_eq!(error("other").hint().as_deref(), Some("cargo lab logs --lab other"));
     }
 }

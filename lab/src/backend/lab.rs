@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::control::{self, Connection, Progress, Reply, Request};
+use super::control::{self, Connection, Progress, Reply, Request, Seen};
 use super::launch;
 use super::local::leftovers::{self, Members};
 use super::slots::{self, Slot};
@@ -310,6 +310,34 @@ impl Remains {
                 return Err(alive);
             }
             tokio::time::sleep(limits::PROBE_INTERVAL).await;
+        }
+    }
+}
+
+/// A lab as it is at one moment: on its way, ready or failed.
+#[derive(Debug)]
+pub struct View {
+    /// What it was started from, and where it answers.
+    pub state: LabState,
+    /// Every part.
+    pub resources: Vec<ReplicaStatus>,
+    /// Why it is of no use any more, if that is so.
+    pub failure: Option<LabError>,
+}
+
+impl View {
+    /// Looks at a lab; waits for nothing.
+    ///
+    /// # Errors
+    /// Fails where none of that name is running in this workspace. That a part failed is no error.
+    pub async fn of(workspace: &Workspace, name: &str) -> Result<Self, LabError> {
+        LabSpec { name: name.to_owned(), ..LabSpec::default() }.validate()?;
+        match ask("look at", name, &workspace.lab(name), &Request::View).await? {
+            Reply::View { seen } => {
+                let Seen { state, resources, failure } = *seen;
+                Ok(Self { state, resources, failure: failure.map(|reply| refusal(name, reply)) })
+            }
+            other => Err(refusal(name, other)),
         }
     }
 }

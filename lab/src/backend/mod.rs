@@ -25,7 +25,7 @@ mod supervisor;
 pub use control::Progress;
 pub use error::{Failure, LabError, Stage};
 pub(crate) use lab::down;
-pub use lab::{Lab, Lifetime, Remains, StartOptions, running_labs};
+pub use lab::{Lab, Lifetime, Remains, StartOptions, View, running_labs};
 pub use supervisor::{SuperviseOptions, supervise};
 
 /// Where the parts of a running lab answer.

@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::control::{Connection, Reply, Request};
+use super::control::{Connection, Reply, Request, Seen};
 use super::local::{LocalBackend, RealPrograms, leftovers};
 use super::{Backend, LabError, LabState};
 use crate::limits;
@@ -240,6 +240,7 @@ impl Supervisor {
             Request::Watch => return self.watch(connection).await,
             Request::Outcome => self.outcome(|phase| !matches!(phase, Phase::Starting | Phase::Ready)).await,
             Request::State => self.state().await,
+            Request::View => self.view(),
             Request::Status => Reply::Status { resources: self.backend.status() },
             Request::Usage => Reply::Usage { usage: self.backend.usage() },
             Request::Kill { part, replica, after } => done(self.backend.kill(part, replica, after).await),
@@ -267,13 +268,29 @@ impl Supervisor {
 
     async fn state(&self) -> Reply {
         match self.outcome(|phase| !matches!(phase, Phase::Starting)).await {
-            Reply::Ready => match self.backend.endpoints() {
-                Ok(endpoints) => {
-                    Reply::State { state: Box::new(LabState { spec: self.spec.clone(), endpoints }) }
-                }
+            Reply::Ready => match self.lab_state() {
+                Ok(state) => Reply::State { state: Box::new(state) },
                 Err(error) => reply_of(&error),
             },
             other => other,
+        }
+    }
+
+    fn lab_state(&self) -> Result<LabState, LabError> {
+        Ok(LabState { spec: self.spec.clone(), endpoints: self.backend.endpoints()? })
+    }
+
+    fn view(&self) -> Reply {
+        let failure = match &*self.phase.borrow() {
+            Phase::Failed(reply) => Some(reply.clone()),
+            Phase::Starting | Phase::Ready | Phase::Stopping => None,
+        };
+        match self.lab_state() {
+            Ok(state) => {
+                let resources = self.backend.status();
+                Reply::View { seen: Box::new(Seen { state, resources, failure }) }
+            }
+            Err(error) => reply_of(&error),
         }
     }
 

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::Output;
 use super::error::CliError;
-use crate::backend::{Endpoints, Lab, ReplicaStatus};
+use crate::backend::{self, Endpoints, ReplicaStatus};
 use crate::exit::Exit;
+use crate::paths::Workspace;
 use crate::spec::LabSpec;
 
-/// Show the parts of a lab and where they answer.
+/// Show the parts of a lab and where they answer; also of one that has failed, and why.
 #[derive(Debug, Clone, Args)]
 pub(super) struct StatusArgs {
     /// Name of the lab.
@@ -18,33 +19,37 @@ pub(super) struct StatusArgs {
     lab: String,
 }
 
-/// A running lab, as JSON shows it.
+/// A lab, as JSON shows it.
 #[derive(Debug, Serialize)]
 struct View<'a> {
     spec: &'a LabSpec,
     endpoints: &'a Endpoints,
-    resources: Vec<ReplicaStatus>,
+    resources: &'a [ReplicaStatus],
 }
 
 pub(super) async fn run(args: &StatusArgs, output: Output) -> Result<Exit, CliError> {
-    let lab = Lab::attach(&args.lab).await?;
-    show(&lab, output).await?;
+    show(&Workspace::find()?, &args.lab, output).await?;
     Ok(Exit::Ok)
 }
 
-/// Prints a running lab.
-pub(super) async fn show(lab: &Lab, output: Output) -> Result<(), CliError> {
-    let view = View { spec: lab.spec(), endpoints: lab.endpoints(), resources: lab.status().await? };
-    output.result(&view, || text(&view));
-    Ok(())
+/// Prints a lab. Fails with what has failed in it, after it has shown the parts.
+pub(super) async fn show(workspace: &Workspace, name: &str, output: Output) -> Result<(), CliError> {
+    let backend::View { state, resources, failure } = backend::View::of(workspace, name).await?;
+    let view = View { spec: &state.spec, endpoints: &state.endpoints, resources: &resources };
+    output.result(&view, || match failure {
+        None => format!("{}\n\n{}", table(&view), what_next(&view)),
+        // Nothing of what could be done with a lab can be done with this one.
+        Some(_) => format!("{}\n", table(&view)),
+    });
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-fn text(view: &View<'_>) -> String {
+fn table(view: &View<'_>) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_header(["NAME", "PROGRAM", "STATE", "ENDPOINT", "RESTARTS", "AGE"]);
-    for row in &view.resources {
+    for row in view.resources {
         let program = if row.real { row.program.clone() } else { format!("{} (stand-in)", row.program) };
         let age = format!("{:.0} s", row.age_seconds);
         let endpoint = row.endpoint.clone().unwrap_or_default();
@@ -57,12 +62,15 @@ fn text(view: &View<'_>) -> String {
             age,
         ]);
     }
+    table
+}
+
+fn what_next(view: &View<'_>) -> String {
     let Endpoints { servicebus_connection_string, servicebus_http, blob, lab_dapr, .. } = view.endpoints;
     let name = &view.spec.name;
     let named = if name == "main" { String::new() } else { format!(" --lab {name}") };
     format!(
-        "{table}\n\n\
-         Service Bus   {servicebus_connection_string}\n\
+        "Service Bus   {servicebus_connection_string}\n\
          queues        curl {servicebus_http}/_emulator/queues\n\
          blobs         {} (account {}, the emulators' well-known key)\n\
          send an order curl {lab_dapr}/v1.0/bindings/q-order-ingress-out -d \

@@ -34,7 +34,7 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
             return Err(LabError::OtherSettings { name: args.lab.clone(), differences }.into());
         }
         output.note(&format!("lab '{}' is running already", args.lab));
-        status::show(&lab, output).await?;
+        status::show(&workspace, &args.lab, output).await?;
         return Ok(Exit::Ok);
     }
     build::ensure(&workspace, &Artefact::of(&spec), output)?;
@@ -50,7 +50,7 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
     };
     let lab = Lab::start_with(&spec, options, ready).await?;
     output.note(&format!("lab '{}' is ready after {:.2} s", lab.name(), slowest_ms as f64 / 1000.0));
-    status::show(&lab, output).await?;
+    status::show(&workspace, &args.lab, output).await?;
     if args.detach {
         return Ok(Exit::Ok);
     }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::House;
 use super::command::{Addresses, Command};
 use super::plan::{Kind, RestartPolicy};
+use crate::backend::error::named;
 use crate::backend::{AfterKill, Failure, Stage};
 use crate::exit::Exit;
 use crate::process::{Child, NotReady, ReservedPort, Sample, WhyNotReady};
@@ -373,6 +374,7 @@ impl Life {
 
     fn failure(&self, stage: Stage, what: String, why: Option<NotReady>) -> Failure {
         let log = self.house.setting.files.log(&self.resource.name);
+        let name = &self.house.setting.spec.name;
         let started = self.resource.snapshot().started;
         let elapsed =
             why.as_ref().map(|why| why.elapsed).or_else(|| started.map(|started| started.elapsed()));
@@ -385,7 +387,15 @@ impl Life {
             elapsed_ms: elapsed.map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
             log_tail: logs::tail(&log, limits::LOG_TAIL_LINES),
             log,
-            hint: Some("cargo lab doctor".to_owned()),
+            hint: Some(match stage {
+                // The machine is as it should be; the part's own words tell more.
+                Stage::Later => format!(
+                    "{}   # then: {}",
+                    named(&format!("logs {}", self.resource.name), name),
+                    named("down", name)
+                ),
+                Stage::Settings | Stage::Start | Stage::Ready => "cargo lab doctor".to_owned(),
+            }),
         }
     }
 }

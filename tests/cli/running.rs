@@ -199,6 +199,26 @@ fn a_part_that_refuses_its_files_is_told_from_one_that_breaks() {
     }
 }
 
+/// `lab logs | head` panicked.
+#[test]
+fn nobody_who_reads_is_no_failure() {
+    let named = Named("cli-unread");
+    let folder = workspace().lab(named.0).logs();
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("part.log"), "a line\n".repeat(20_000)).unwrap();
+    for args in
+        [&["logs", "--tail", "0"][..], &["logs", "--follow"], &["down"], &["down", "--format", "json"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(path_of(Artefact::Lab));
+        command.args(args).args(["--lab", named.0]).current_dir(workspace().root());
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+    }
+}
+
 #[test]
 fn what_was_built_and_what_the_machine_has_is_told_to_programs() {
     for (args, schema) in

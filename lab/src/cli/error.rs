@@ -27,6 +27,9 @@ pub(super) enum CliError {
         #[source]
         source: std::io::Error,
     },
+    /// Stdout; a broken pipe ends the command and is no failure.
+    #[error("failed to write to stdout")]
+    Stdout(#[source] std::io::Error),
     /// The runtime.
     #[error("failed to start the runtime")]
     Runtime(#[source] std::io::Error),
@@ -44,7 +47,7 @@ impl CliError {
             Self::Build(_) => Exit::BuildFailed,
             Self::Lab(error) => error.exit(),
             Self::Bench(error) => error.exit(),
-            Self::Service { .. } | Self::Runtime(_) => Exit::StartFailed,
+            Self::Service { .. } | Self::Stdout(_) | Self::Runtime(_) => Exit::StartFailed,
         }
     }
 
@@ -54,7 +57,7 @@ impl CliError {
             Self::Lab(error) => error.hint(),
             Self::Bench(error) => error.hint(),
             Self::Service { .. } => Some("choose another address with --listen".to_owned()),
-            Self::Runtime(_) => None,
+            Self::Stdout(_) | Self::Runtime(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! `lab logs`: what the parts of a lab have said, merged by time.
 
 use std::collections::HashMap;
+use std::io::{self, Write as _};
 
 use clap::Args;
 
@@ -37,12 +38,12 @@ pub(super) async fn run(args: &LogsArgs) -> Result<Exit, CliError> {
     }
     // Before the reading, so that no line falls between.
     let mut follower = Follower::new(&files, &args.resources)?;
-    print(&last(logs::read(&files, &args.resources)?, args.tail));
+    print(&last(logs::read(&files, &args.resources)?, args.tail)).map_err(CliError::Stdout)?;
     if !args.follow {
         return Ok(Exit::Ok);
     }
     loop {
-        print(&follower.added());
+        print(&follower.added()).map_err(CliError::Stdout)?;
         tokio::select! {
             () = tokio::time::sleep(limits::FILE_POLL) => {}
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Ok),
@@ -68,12 +69,13 @@ fn last(lines: Vec<LogLine>, count: usize) -> Vec<LogLine> {
     kept
 }
 
-#[expect(clippy::print_stdout, reason = "the command line is what prints")]
-fn print(lines: &[LogLine]) {
+fn print(lines: &[LogLine]) -> io::Result<()> {
     let width = lines.iter().map(|line| line.resource.len()).max().unwrap_or_default();
+    let mut stdout = io::stdout().lock();
     for LogLine { resource, text } in lines {
-        println!("{resource:<width$}│ {text}");
+        writeln!(stdout, "{resource:<width$}│ {text}")?;
     }
+    stdout.flush()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod status;
 mod supervise;
 mod up;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -69,6 +70,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let exit = match run(cli) {
         Ok(exit) => exit,
+        // Who reads no further, as `head` does, has what was wanted.
+        Err(CliError::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
         Err(error) => {
             error.print();
             error.exit()
@@ -135,6 +138,13 @@ async fn interrupted() {
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
 }
 
+/// Writes to stdout, all of it. Unlike `print!` it survives that nobody reads any more.
+fn write_out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
 /// How a command speaks.
 #[derive(Debug, Clone, Copy)]
 struct Output {
@@ -143,15 +153,20 @@ struct Output {
 }
 
 impl Output {
-    /// The one result of a command.
-    #[expect(clippy::print_stdout, reason = "the command line is what prints")]
+    /// The one result of a command. Whether somebody reads it changes nothing of how the command ends.
     fn result(self, value: &impl Serialize, text: impl FnOnce() -> String) {
-        match self.format {
-            Format::Text => print!("{}", text()),
+        let written = match self.format {
+            Format::Text => write_out(&text()),
             Format::Json => match serde_json::to_string_pretty(value) {
-                Ok(json) => println!("{json}"),
-                Err(error) => self.note(&format!("the result is no JSON: {error}")),
+                Ok(json) => write_out(&format!("{json}\n")),
+                Err(error) => Err(error.into()),
             },
+        };
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.note(&format!("the result could not be written: {error}"));
+            }
+            _ => {}
         }
     }
 

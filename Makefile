@@ -1,4 +1,4 @@
-# The only entry for people. `make help` lists every target; CI runs `make check` and `make test`, nothing else.
+# The only entry for people. `make help` lists every target; CI runs `make check` and `make test` (and, on hosted runners, asks for advisories).
 
 STACK    ?= spin-rust
 TOPOLOGY ?= shared

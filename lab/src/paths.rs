@@ -122,11 +122,6 @@ impl LabFiles {
         self.folder.join("lock")
     }
 
-    /// The settings from which the lab was last started.
-    pub fn spec(&self) -> PathBuf {
-        self.folder.join("spec.json")
-    }
-
     /// The processes of the lab, for whoever cleans up after a supervisor that was killed.
     pub fn children(&self) -> PathBuf {
         self.folder.join("children.json")

@@ -1,7 +1,7 @@
 //! The end-to-end suite: orders in, blobs out, whatever happens in between.
 //!
 //! It speaks of labs, roles, replicas and orders. It must not name a process, a pid, a pod or a back end: the same cases
-//! run wherever `LAB_BACKEND` says.
+//! are to run on every one.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test and names its line")]
 

@@ -11,7 +11,7 @@ use crate::flow::usage::UsageProbe;
 use crate::flow::{self, FlowError, RunOptions};
 use crate::paths::{NoWorkspace, Workspace};
 use crate::report::{self, Environment, Inputs, Report, ReportError};
-use crate::spec::{BlobStore, EngineProfile, LabSpec, Stacks, Topology};
+use crate::spec::{BlobStore, EngineProfile, LabSpec, RUNS, Stacks, Topology};
 
 use super::progress::Display;
 
@@ -229,7 +229,7 @@ async fn measure(
     let status = lab.status().await?;
     let report =
         Report::new(Inputs { spec: lab.spec(), status: &status, environment, measured, backend: "local" });
-    let folder = report.write(&workspace.labs().join("runs"))?;
+    let folder = report.write(&workspace.labs().join(RUNS))?;
     Ok(BenchOutcome { report, folder })
 }
 

@@ -16,4 +16,4 @@ pub use daemon::{Daemon, Lifeline};
 pub use ports::{PortTaken, ReservedPort};
 pub use probe::{NotReady, Probe, WhyNotReady};
 pub use spawner::{Dies, Program, Spawner};
-pub use usage::{Sample, identity, sample};
+pub use usage::{Sample, group_lives, identity, sample};

@@ -19,9 +19,9 @@ impl Sample {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{identity, sample};
+pub use linux::{group_lives, identity, sample};
 #[cfg(not(target_os = "linux"))]
-pub use other::{identity, sample};
+pub use other::{group_lives, identity, sample};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -83,6 +83,14 @@ mod linux {
         samples
     }
 
+    /// Whether any process of a group runs: its leader may have ended before the others.
+    pub fn group_lives(leader: u32) -> bool {
+        let group = leader.to_string();
+        all().filter_map(fields).any(|fields| {
+            fields.get(GROUP) == Some(&group) && fields.get(STATE).is_some_and(|state| state != "Z")
+        })
+    }
+
     fn all() -> impl Iterator<Item = u32> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -115,6 +123,11 @@ mod other {
     /// What each process uses; processes that one of them has started are not counted on this system.
     pub fn sample(pids: &[u32], _groups: bool) -> BTreeMap<u32, Sample> {
         parse_ps(&ps("pid=,time=,rss=", pids))
+    }
+
+    /// Whether any process of a group runs; on this system only its leader is looked at.
+    pub fn group_lives(leader: u32) -> bool {
+        identity(leader).is_some()
     }
 
     /// Tells a process from a later one with the same number; `None` where there is none that runs.

@@ -239,12 +239,16 @@ pub const OUTBOXES: [&str; 2] = ["express-outbox", "standard-outbox"];
 /// The container that holds the generated orders.
 pub const TEST_DATA: &str = "testdata";
 
+/// The folder of the reports, which lies beside those of the labs.
+pub const RUNS: &str = "runs";
+
 /// Why settings describe no lab.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// A name that could not be a folder's.
     #[error(
-        "'{0}' cannot be a lab's name: it takes 1 to {max} of the characters a-z, 0-9 and '-', a letter or digit first",
+        "'{0}' cannot be a lab's name: it takes 1 to {max} of the characters a-z, 0-9 and '-', a letter or digit first, \
+         and 'runs' is the folder of the reports",
         max = limits::NAME_CHARACTERS
     )]
     Name(String),
@@ -279,7 +283,8 @@ impl LabSpec {
     /// Names the first setting that is out of its range.
     pub fn validate(&self) -> Result<(), SpecError> {
         let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let named = self.name.len() <= limits::NAME_CHARACTERS
+        let named = self.name != RUNS
+            && self.name.len() <= limits::NAME_CHARACTERS
             && self.name.bytes().next().is_some_and(letters)
             && self.name.bytes().all(|byte| letters(byte) || byte == b'-');
         if !named {
@@ -366,7 +371,7 @@ mod tests {
     fn settings_are_checked() {
         let good = LabSpec::default();
         assert_eq!(good.validate(), Ok(()));
-        for name in ["", "Main", "a/b", "-a", "..", &"a".repeat(41)] {
+        for name in ["", "Main", "a/b", "-a", "..", RUNS, &"a".repeat(41)] {
             assert!(LabSpec { name: name.to_owned(), ..good.clone() }.validate().is_err(), "{name}");
         }
         assert!(LabSpec { replicas: 0, ..good.clone() }.validate().is_err());

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::LabError;
 use crate::limits;
 use crate::paths::LabFiles;
-use crate::process::identity;
+use crate::process::{group_lives, identity};
 
 /// The processes of a lab, as its supervisor last wrote them down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +35,10 @@ impl Member {
         Some(Self { name, pid, identity: identity(pid)? })
     }
 
+    /// Whether it, or a process that it started and that outlived it, runs. (Its number cannot be given to another process
+    /// as long as its group lives.)
     fn is_alive(&self) -> bool {
-        identity(self.pid).as_ref() == Some(&self.identity)
+        identity(self.pid).map_or_else(|| group_lives(self.pid), |identity| identity == self.identity)
     }
 
     fn pid(&self) -> Pid {
@@ -141,6 +143,25 @@ mod tests {
             }
         });
         assert_eq!(read(&files).expect("it can be read").children.len(), 8);
+    }
+
+    /// `spin up` is killed with its parent; the trigger that it started is not.
+    #[test]
+    fn what_a_part_started_and_left_behind_is_found_and_ended() {
+        use std::os::unix::process::CommandExt as _;
+        let script = "sleep 60 >/dev/null 2>&1 &";
+        let mut leader =
+            std::process::Command::new("sh").args(["-c", script]).process_group(0).spawn().expect("a shell");
+        let pid = leader.id();
+        let member = Member { name: "part".to_owned(), pid, identity: "gone".to_owned() };
+        leader.wait().expect("it ends");
+        assert!(member.is_alive(), "its child runs");
+        killpg(member.pid(), Signal::SIGKILL).expect("its group is there");
+        let started = Instant::now();
+        while member.is_alive() {
+            assert!(started.elapsed() < limits::STOP_GRACE, "it is still there");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -60,6 +60,30 @@ async fn orders_wait_for_an_application_that_is_away() {
     lab.finish().await;
 }
 
+/// Dapr stays and goes on delivering: each failed delivery gives the order back, and counts. It needs a queue that is patient.
+#[tokio::test]
+async fn orders_survive_an_application_that_is_away_while_its_dapr_is_not() {
+    let patient = LabSpec { max_delivery_count: 2_000, ..native(Stack::SpinRust, Topology::Sidecar) };
+    let mut lab = TestLab::start("alone", patient).await;
+    lab.expect_broken_connections();
+    lab.broker.start_recorder().await.unwrap();
+    let before = lab.queues().await;
+    lab.take_down(Part::App(Role::Distributor), 1).await;
+    let orders = DataSet::generate(20, 17).unwrap();
+    lab.send(&orders).await;
+    tests::until("an order to be delivered in vain", DEADLINE, || async {
+        let (rows, _) = lab.broker.rows().await.unwrap();
+        if rows.iter().any(|row| row.delivery_count > 1) { Ok(()) } else { Err(rows) }
+    })
+    .await;
+
+    lab.bring_back(Part::App(Role::Distributor), 1).await;
+    let tally = lab.await_done(&before, 20).await;
+    assert_eq!(tally.dead_lettered, 0, "{tally:?}");
+    lab.assert_stored(orders).await;
+    lab.finish().await;
+}
+
 /// Orders that are on their way when a replica dies; enough that the middle can be met.
 const ORDERS_UNDER_FIRE: u64 = 2_000;
 

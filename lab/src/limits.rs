@@ -27,8 +27,25 @@ pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// From the start of the supervisor until its control socket must answer.
 pub const SUPERVISOR_START: Duration = Duration::from_secs(10);
 
-/// From `down` until the supervisor must be gone: three tiers are stopped one after the other.
+/// From `down` until the supervisor must be gone: three tiers are stopped one after the other. Then
+/// it is killed.
 pub const DOWN: Duration = Duration::from_secs(45);
+
+/// From a question to a supervisor until its answer, where it waits for nothing before it answers: milliseconds, and
+/// the rest is for a busy machine. One that takes longer hangs.
+pub const ANSWER: Duration = Duration::from_secs(5);
+
+/// From the question whether a lab is ready until the answer; the supervisor's own bound comes before.
+pub const READY_ANSWER: Duration = LAB_READY.saturating_add(ANSWER);
+
+/// From the order to kill or restart a replica until it is done; the supervisor's own bounds come before.
+pub const VERB_ANSWER: Duration = VERB.saturating_add(STOP_GRACE).saturating_add(ANSWER);
+
+/// From the order to scale until it is done: replicas are started and stopped one after the other.
+pub const SCALE_ANSWER: Duration = VERB_ANSWER.saturating_mul(REPLICAS);
+
+/// From SIGKILL until the system has removed a supervisor.
+pub const KILLED: Duration = Duration::from_secs(5);
 
 /// A replica that was asked for by restart or scale must be ready within this.
 pub const VERB: Duration = Duration::from_secs(75);

@@ -151,23 +151,102 @@ fn a_measured_run_tells_programs_what_it_tells_people() {
     named.lab(&["status"]).assert().code(UNAVAILABLE);
 }
 
+/// Sends a signal to a process.
+fn signal(name: &str, pid: u64) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(sent.expect("kill is there").success(), "{name} to {pid}");
+}
+
+impl Named {
+    /// The supervisor's number, from the record of the lab's processes.
+    fn supervisor(&self) -> u64 {
+        let record = std::fs::read(workspace().lab(self.0).children()).expect("a record");
+        let record: Value = serde_json::from_slice(&record).expect("a record");
+        record["supervisor"]["pid"].as_u64().expect("a number")
+    }
+}
+
+/// Every command waited for its answer for ever, and `down` ended nothing.
 #[test]
-fn a_signal_ends_a_lab_in_the_foreground() {
-    for (signal, named) in [("-INT", Named("cli-interrupted")), ("-TERM", Named("cli-terminated"))] {
+fn a_supervisor_that_hangs_is_told_and_ended() {
+    let named = Named("cli-hangs");
+    named.up(&["--detach"]).assert().success();
+    signal("STOP", named.supervisor());
+    let stderr = refusal(named.lab(&["status"]), UNAVAILABLE);
+    let expected = "error: failed to look at lab 'cli-hangs' through its supervisor\n\
+                    caused by: no answer within 5 s\n\
+                    hint: cargo lab down --lab cli-hangs\n";
+    assert_eq!(stderr, expected);
+    let stderr = refusal(named.up(&["--detach"]), UNAVAILABLE);
+    assert!(stderr.ends_with("hint: cargo lab down --lab cli-hangs\n"), "{stderr}");
+    let killed = predicate::str::contains("lab 'cli-hangs' did not answer and was killed");
+    named.lab(&["down"]).assert().success().stdout("stopped: cli-hangs\n").stderr(killed);
+    named.lab(&["down"]).assert().success().stdout("nothing was running\n").stderr("");
+}
+
+/// `lab up` in the foreground, and what it says.
+struct Foreground {
+    child: std::process::Child,
+    lines: BufReader<std::process::ChildStderr>,
+    said: String,
+}
+
+impl Foreground {
+    /// Starts it, and waits until the lab is ready.
+    fn up(named: &Named) -> Self {
         let mut command = Command::new(path_of(Artefact::Lab));
         command.args(["up", "--lab", named.0]).args(SHAPE).current_dir(workspace().root());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().expect("piped"));
-        let mut said = String::new();
-        while !said.contains("is ready after") {
-            assert!(lines.read_line(&mut said).unwrap() > 0, "it ended before it was ready: {said}");
+        let lines = BufReader::new(child.stderr.take().expect("piped"));
+        let mut foreground = Self { child, lines, said: String::new() };
+        foreground.until("is ready after");
+        foreground
+    }
+
+    /// Waits until it has said something.
+    fn until(&mut self, what: &str) {
+        while !self.said.contains(what) {
+            let read = self.lines.read_line(&mut self.said).unwrap();
+            assert!(read > 0, "it ended before it said {what:?}: {}", self.said);
         }
+    }
+
+    fn signal(&self, name: &str) {
+        signal(name, self.child.id().into());
+    }
+
+    /// Waits until it ends; gives its code and all that it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        self.lines.read_to_string(&mut self.said).unwrap();
+        (self.child.wait().unwrap().code(), self.said)
+    }
+}
+
+/// It waited for an orderly end, whatever was pressed.
+#[test]
+fn a_second_signal_ends_a_lab_in_the_foreground_at_once() {
+    let named = Named("cli-twice");
+    let mut foreground = Foreground::up(&named);
+    // So that no orderly end comes before the second signal.
+    signal("STOP", named.supervisor());
+    foreground.signal("INT");
+    foreground.until("stopping\n");
+    foreground.signal("INT");
+    let (code, said) = foreground.end();
+    assert_eq!(code, Some(INTERRUPTED), "{said}");
+    assert!(said.ends_with("stopping\nkilling\n"), "{said}");
+    named.lab(&["down"]).assert().success().stdout("nothing was running\n");
+}
+
+#[test]
+fn a_signal_ends_a_lab_in_the_foreground() {
+    for (name, named) in [("INT", Named("cli-interrupted")), ("TERM", Named("cli-terminated"))] {
+        let foreground = Foreground::up(&named);
         named.json(&["status"], "status");
-        let signalled = Command::new("kill").args([signal, &child.id().to_string()]).status();
-        assert!(signalled.expect("kill is there").success());
-        lines.read_to_string(&mut said).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(INTERRUPTED), "{signal}: {said}");
+        foreground.signal(name);
+        let (code, said) = foreground.end();
+        assert_eq!(code, Some(INTERRUPTED), "{name}: {said}");
         assert!(said.ends_with("stopping\n"), "{said}");
         named.lab(&["status"]).assert().code(UNAVAILABLE);
     }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -45,6 +46,28 @@ pub(super) enum Request {
     },
     /// Stop everything; answered at once, and done when the supervisor has let the lab's lock go.
     Down,
+}
+
+impl Request {
+    /// How long the answer may take; `None` where it comes whenever it comes.
+    const fn within(&self) -> Option<Duration> {
+        match self {
+            Self::Spec | Self::View | Self::Status | Self::Usage | Self::Down => Some(limits::ANSWER),
+            Self::State | Self::Watch => Some(limits::READY_ANSWER),
+            Self::Kill { .. } | Self::Restart { .. } => Some(limits::VERB_ANSWER),
+            Self::Scale { .. } => Some(limits::SCALE_ANSWER),
+            Self::Outcome => None,
+        }
+    }
+
+    /// Waits for what answers this, no longer than that may take.
+    pub async fn bound<T>(&self, answer: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let Some(within) = self.within() else { return answer.await };
+        tokio::time::timeout(within, answer).await.unwrap_or_else(|_| {
+            let words = format!("no answer within {} s", within.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, words))
+        })
+    }
 }
 
 /// What a supervisor answers.
@@ -121,11 +144,17 @@ impl Connection {
     }
 }
 
-/// Asks one thing on a connection of its own.
+/// Asks one thing on a connection of its own. A supervisor that hangs is an error of the kind `TimedOut`.
 pub(super) async fn ask(socket: &Path, request: &Request) -> io::Result<Reply> {
-    let mut connection = Connection::open(socket).await?;
-    connection.send(request).await?;
-    connection.receive().await?.ok_or_else(|| {
-        io::Error::new(io::ErrorKind::UnexpectedEof, "the supervisor closed the connection without an answer")
-    })
+    let answer = async {
+        let mut connection = Connection::open(socket).await?;
+        connection.send(request).await?;
+        connection.receive().await?.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the supervisor closed the connection without an answer",
+            )
+        })
+    };
+    request.bound(answer).await
 }

@@ -96,18 +96,14 @@ impl Lab {
         };
         let lifeline = launch::start(spec, &files, &options).await?;
         let control = |source| LabError::Control { operation: "start", name: spec.name.clone(), source };
-        let mut connection = Connection::open(files.socket()).await.map_err(control)?;
-        connection.send(&Request::Watch).await.map_err(control)?;
-        loop {
-            match connection.receive().await.map_err(control)? {
-                Some(Reply::Progress { progress: step }) => progress(step),
-                Some(Reply::Ready) => break,
-                Some(reply) => {
-                    // Nothing of it is left when this is told.
-                    down(&spec.name, &files).await?;
-                    return Err(refusal(&spec.name, reply));
-                }
-                None => return Err(launch::ended(&spec.name, &files)),
+        match Request::Watch.bound(watch(&files, &mut progress)).await {
+            Ok(Some(Reply::Ready)) => {}
+            Ok(None) => return Err(launch::ended(&spec.name, &files)),
+            failed => {
+                // Nothing of it is left when this is told.
+                down(&spec.name, &files).await?;
+                let reply = failed.map_err(control)?;
+                return Err(refusal(&spec.name, reply.unwrap_or(Reply::Stopped)));
             }
         }
         let state = state_of(&spec.name, &files).await?;
@@ -235,12 +231,21 @@ impl Lab {
         }
     }
 
-    /// Stops the lab in order: what is in flight is settled. Returns when nothing of it is left.
+    /// Stops the lab in order: what is in flight is settled. Returns when nothing of it is left. A supervisor that does
+    /// not answer, or does not end in time, is killed.
     ///
     /// # Errors
-    /// Fails where the supervisor does not end in time.
+    /// Fails where the supervisor cannot be killed.
     pub async fn down(&self) -> Result<(), LabError> {
         down(self.name(), &self.shared.files).await.map(drop)
+    }
+
+    /// Ends the lab at once; what is in flight is not settled. Returns when nothing of it is left.
+    ///
+    /// # Errors
+    /// As [`Lab::down`].
+    pub async fn down_now(&self) -> Result<(), LabError> {
+        down_now(self.name(), &self.shared.files).await
     }
 
     /// [`Lab::down`], then removes its folder: for a test that has passed.
@@ -342,13 +347,13 @@ impl View {
     }
 }
 
-/// The names of the labs that are running in a workspace.
-pub async fn running_labs(workspace: &Workspace) -> Vec<String> {
+/// The names of the labs that are running in a workspace; a supervisor that hangs is one too.
+pub fn running_labs(workspace: &Workspace) -> Vec<String> {
     let mut names = Vec::new();
     let folders = std::fs::read_dir(workspace.labs()).into_iter().flatten().flatten();
     for folder in folders {
         let Ok(name) = folder.file_name().into_string() else { continue };
-        if control::ask(workspace.lab(&name).socket(), &Request::Spec).await.is_ok() {
+        if launch::is_alive(&workspace.lab(&name)) {
             names.push(name);
         }
     }
@@ -356,30 +361,64 @@ pub async fn running_labs(workspace: &Workspace) -> Vec<String> {
     names
 }
 
-/// Stops a lab; `false` where there was none. What a killed supervisor left behind is ended too.
-pub(crate) async fn down(name: &str, files: &LabFiles) -> Result<bool, LabError> {
-    // Its answer does not tell: a supervisor may be gone before it is read.
+/// How a lab came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// There was none.
+    Before,
+    /// What was in flight is settled.
+    InOrder,
+    /// Its supervisor hung.
+    Killed,
+}
+
+/// Stops a lab, if there is one. What a killed supervisor left behind is ended too.
+pub(crate) async fn down(name: &str, files: &LabFiles) -> Result<Ended, LabError> {
     let was_running = launch::is_alive(files);
-    let reply = control::ask(files.socket(), &Request::Down);
-    if tokio::time::timeout(limits::DOWN, reply).await.is_err() {
-        return Err(still_alive(name, files));
+    // No other answer tells anything: a supervisor may be gone before it is read.
+    let reply = control::ask(files.socket(), &Request::Down).await;
+    let hangs = reply.is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut);
+    if !gone(files, if hangs { Duration::ZERO } else { limits::DOWN }).await {
+        down_now(name, files).await?;
+        return Ok(Ended::Killed);
     }
+    let left = leftovers::clean(files).await;
+    Ok(if was_running || left > 0 { Ended::InOrder } else { Ended::Before })
+}
+
+/// Ends a lab at once: its supervisor first, then what that was parent of.
+async fn down_now(name: &str, files: &LabFiles) -> Result<(), LabError> {
+    leftovers::read(files)?.kill_supervisor();
+    if !gone(files, limits::KILLED).await {
+        let words = format!("it lives on; log: {}", files.log("supervisor").display());
+        let source = std::io::Error::new(std::io::ErrorKind::TimedOut, words);
+        return Err(LabError::Control { operation: "kill", name: name.to_owned(), source });
+    }
+    leftovers::clean(files).await;
+    Ok(())
+}
+
+/// Whether the supervisor has ended within a time.
+async fn gone(files: &LabFiles, within: Duration) -> bool {
     let started = Instant::now();
     while launch::is_alive(files) {
-        if started.elapsed() > limits::DOWN {
-            return Err(still_alive(name, files));
+        if started.elapsed() >= within {
+            return false;
         }
         tokio::time::sleep(limits::PROBE_INTERVAL).await;
     }
-    let left = leftovers::clean(files).await;
-    Ok(was_running || left > 0)
+    true
 }
 
-fn still_alive(name: &str, files: &LabFiles) -> LabError {
-    LabError::NotReady {
-        name: name.to_owned(),
-        seconds: limits::DOWN.as_secs(),
-        waiting: format!("its supervisor to end; see {}", files.log("supervisor").display()),
+/// Tells what gets ready; gives the reply that ends it, `None` where the supervisor has ended without one.
+async fn watch(files: &LabFiles, progress: &mut impl FnMut(Progress)) -> std::io::Result<Option<Reply>> {
+    let mut connection = Connection::open(files.socket()).await?;
+    connection.send(&Request::Watch).await?;
+    loop {
+        match connection.receive().await? {
+            Some(Reply::Progress { progress: step }) => progress(step),
+            last => return Ok(last),
+        }
     }
 }
 
@@ -398,6 +437,11 @@ async fn ask(
 }
 
 async fn state_of(name: &str, files: &LabFiles) -> Result<LabState, LabError> {
+    // One that hangs is found out by a question that waits for nothing.
+    match ask("attach to", name, files, &Request::Spec).await? {
+        Reply::Spec { .. } => {}
+        other => return Err(refusal(name, other)),
+    }
     match ask("attach to", name, files, &Request::State).await? {
         Reply::State { state } => Ok(*state),
         other => Err(refusal(name, other)),

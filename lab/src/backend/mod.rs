@@ -24,7 +24,7 @@ mod supervisor;
 
 pub use control::Progress;
 pub use error::{Failure, LabError, Stage};
-pub(crate) use lab::down;
+pub(crate) use lab::{Ended, down};
 pub use lab::{Lab, Lifetime, Remains, StartOptions, View, running_labs};
 pub use supervisor::{SuperviseOptions, supervise};
 

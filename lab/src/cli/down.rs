@@ -5,12 +5,12 @@ use serde::Serialize;
 
 use super::Output;
 use super::error::CliError;
-use crate::backend::{self, LabError, running_labs};
+use crate::backend::{self, Ended, LabError, running_labs};
 use crate::exit::Exit;
 use crate::paths::Workspace;
 use crate::spec::LabSpec;
 
-/// Stop a lab in order; what is in flight is settled. Nothing to stop is success.
+/// Stop a lab in order; what is in flight is settled. One that hangs is killed. Nothing to stop is success.
 #[derive(Debug, Clone, Args)]
 pub(super) struct DownArgs {
     /// Name of the lab.
@@ -29,15 +29,20 @@ struct Stopped {
 pub(super) async fn run(args: &DownArgs, output: Output) -> Result<Exit, CliError> {
     let workspace = Workspace::find()?;
     let names = match args.all {
-        true => running_labs(&workspace).await,
+        true => running_labs(&workspace),
         false => vec![args.lab.clone()],
     };
     let mut stopped = Vec::new();
     for name in names {
         LabSpec { name: name.clone(), ..LabSpec::default() }.validate().map_err(LabError::from)?;
-        if backend::down(&name, &workspace.lab(&name)).await? {
-            stopped.push(name);
+        match backend::down(&name, &workspace.lab(&name)).await? {
+            Ended::Before => continue,
+            Ended::InOrder => {}
+            Ended::Killed => output.note(&format!(
+                "the supervisor of lab '{name}' did not answer and was killed; what was in flight is not settled"
+            )),
         }
+        stopped.push(name);
     }
     let stopped = Stopped { stopped };
     output.result(&stopped, || match stopped.stopped.as_slice() {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::error::CliError;
 use crate::build::Artefact;
@@ -121,21 +122,34 @@ async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliE
     args.spec().validate().map_err(crate::backend::LabError::from)?;
     build::ensure(&workspace, &Artefact::of(&args.spec()), output)?;
     let display = Arc::new(progress::Display::new(output.quiet));
+    let mut interrupts = Interrupts::watch();
     let outcome = tokio::select! {
         outcome = bench::bench(args, display) => outcome?,
         // The lab that this process started ends with it.
-        () = interrupted() => return Ok(Exit::Interrupted),
+        () = interrupts.next() => return Ok(Exit::Interrupted),
     };
     output.result(&outcome.report, || outcome.text());
     Ok(outcome.exit())
 }
 
-/// Waits for Ctrl-C or SIGTERM. Where the system lets nobody wait for them, they end the process as they always do.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return std::future::pending().await };
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+/// Ctrl-C and SIGTERM, from when this is made. Where the system lets nobody wait for them, they end the process as they
+/// always do.
+struct Interrupts(Option<(Signal, Signal)>);
+
+impl Interrupts {
+    fn watch() -> Self {
+        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        Self(match signals {
+            (Ok(interrupt), Ok(terminate)) => Some((interrupt, terminate)),
+            _ => None,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    }
 }
 
 /// Writes to stdout, all of it. Unlike `print!` it survives that nobody reads any more.

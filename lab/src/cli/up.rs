@@ -4,13 +4,13 @@ use clap::Args;
 
 use super::error::CliError;
 use super::shape::ShapeArgs;
-use super::{Output, build, interrupted, status};
+use super::{Interrupts, Output, build, status};
 use crate::backend::{Lab, LabError, Lifetime, Progress, StartOptions};
 use crate::build::Artefact;
 use crate::exit::Exit;
 use crate::paths::Workspace;
 
-/// Start a lab and show where it answers. Ctrl-C ends it, unless it is detached.
+/// Start a lab and show where it answers. Ctrl-C ends it, unless it is detached; a second one at once.
 #[derive(Debug, Clone, Args)]
 pub(super) struct UpArgs {
     #[command(flatten)]
@@ -54,14 +54,19 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
     if args.detach {
         return Ok(Exit::Ok);
     }
+    let mut interrupts = Interrupts::watch();
     tokio::select! {
-        error = lab.ended() => Err(error.into()),
-        () = interrupted() => {
-            output.note("stopping");
-            lab.down().await?;
-            Ok(Exit::Interrupted)
+        error = lab.ended() => return Err(error.into()),
+        () = interrupts.next() => output.note("stopping"),
+    }
+    tokio::select! {
+        stopped = lab.down() => stopped?,
+        () = interrupts.next() => {
+            output.note("killing");
+            lab.down_now().await?;
         }
     }
+    Ok(Exit::Interrupted)
 }
 
 async fn running(workspace: &Workspace, name: &str) -> Result<Option<Lab>, CliError> {

@@ -73,9 +73,9 @@ async fn bind_to_one_port(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpLi
 pub async fn serve(listeners: Vec<TcpListener>, runtime: Arc<Runtime>) {
     let api = api::Server::start(listeners, &runtime);
     let inputs = lifecycle::run(&runtime).await;
-    let deadline = Instant::now() + runtime.options.grace();
+    let (begun, grace) = (Instant::now(), runtime.options.grace());
     // What the inputs have in flight may still call the API.
-    lifecycle::stop_inputs(inputs, runtime.options.grace()).await;
-    api.stop(deadline.max(Instant::now() + STOP_SETTLE_GRACE)).await;
+    lifecycle::stop_inputs(inputs, grace).await;
+    api.stop(grace.saturating_sub(begun.elapsed()).max(STOP_SETTLE_GRACE)).await;
     runtime.close_brokers().await;
 }

@@ -134,11 +134,10 @@ async fn follow_health(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut V
     let path = clean_path(&options.app_health_check_path);
     let path: PathAndQuery = path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/healthz"));
     let timeout = Duration::from_millis(options.app_health_probe_timeout.max(1));
-    let interval = Duration::from_secs(options.app_health_probe_interval.max(1));
     let threshold = options.app_health_threshold.max(1);
     let mut failures = threshold;
     app.set_healthy(false);
-    let mut ticks = tokio::time::interval(interval);
+    let mut ticks = tokio::time::interval(options.health_interval());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Longest span of time that a setting or a flag in seconds can mean; more counts as this. One year: nobody can tell it
+/// from a longer one, and every sum with it can be counted.
+pub const SETTING_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
+
 /// Nesting of JSON that Go's decoder takes (`encoding/json`, `maxNestingDepth`).
 pub const JSON_NESTING_DEPTH_MAX: usize = 10_000;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::go::text::duration;
-use crate::limits::{BODY_BYTES_DEFAULT, HEADER_BYTES_DEFAULT};
+use crate::limits::{BODY_BYTES_DEFAULT, HEADER_BYTES_DEFAULT, SETTING_SECONDS_MAX};
 
 /// Flags of daprd without effect here, and whether they take a value when none is glued on with `=`.
 const WITHOUT_EFFECT: &[(&str, bool)] = &[
@@ -195,7 +195,14 @@ impl Options {
     /// How long calls in flight may take when the program stops.
     #[must_use]
     pub fn grace(&self) -> Duration {
-        Duration::from_secs(u64::try_from(self.dapr_graceful_shutdown_seconds).unwrap_or(5))
+        let seconds = u64::try_from(self.dapr_graceful_shutdown_seconds).unwrap_or(5);
+        Duration::from_secs(seconds.min(SETTING_SECONDS_MAX))
+    }
+
+    /// Pause between two health probes.
+    #[must_use]
+    pub fn health_interval(&self) -> Duration {
+        Duration::from_secs(self.app_health_probe_interval.clamp(1, SETTING_SECONDS_MAX))
     }
 }
 
@@ -283,6 +290,21 @@ mod tests {
         assert_eq!(options.grace(), Duration::from_secs(5));
         assert_eq!(options.app_binding_options_timeout, Duration::from_secs(3));
         assert!(options.listen_addresses()[0].ip().is_loopback());
+    }
+
+    #[test]
+    fn seconds_without_end_are_a_year() {
+        let year = Duration::from_secs(SETTING_SECONDS_MAX);
+        let (options, _) = parse(
+            "--dapr-graceful-shutdown-seconds 9223372036854775807 \
+             --app-health-probe-interval 18446744073709551615",
+        )
+        .expect("daprd takes these");
+        assert_eq!((options.grace(), options.health_interval()), (year, year));
+        assert_eq!(
+            parse("--dapr-graceful-shutdown-seconds -1").expect("valid").0.grace(),
+            Duration::from_secs(5)
+        );
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,12 +36,12 @@ impl Server {
         Self { accepting, connections, stop }
     }
 
-    /// Accepts no more connections, lets requests under way finish until the deadline, then closes.
-    pub async fn stop(mut self, deadline: Instant) {
+    /// Accepts no more connections, lets requests under way finish within `grace`, then closes.
+    pub async fn stop(mut self, grace: Duration) {
         self.accepting.shutdown().await;
         self.stop.cancel();
         self.connections.close();
-        let _ = tokio::time::timeout_at(deadline, self.connections.wait()).await;
+        let _ = tokio::time::timeout(grace, self.connections.wait()).await;
     }
 }
 

@@ -9,6 +9,7 @@ use amqp::client::{Connection, Requester};
 use amqp::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::app::causes;
 use crate::limits::LOCK_RENEWALS_MAX;
@@ -35,7 +36,11 @@ pub(super) async fn run(
     timeout: Duration,
 ) {
     let mut management: Option<Arc<Requester>> = None;
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+    let Some(first) = Instant::now().checked_add(interval) else {
+        tracing::warn!(queue, ?interval, "locks are never renewed: lockRenewalInSec is too long");
+        return;
+    };
+    let mut ticks = tokio::time::interval_at(first, interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while connection.is_open() {
         ticks.tick().await;

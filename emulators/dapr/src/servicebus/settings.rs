@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::go::text::duration;
-use crate::limits::{ACTIVE_MESSAGES_MAX, LINK_PAUSE};
+use crate::limits::{ACTIVE_MESSAGES_MAX, LINK_PAUSE, SETTING_SECONDS_MAX};
 use crate::resources::{Properties, PropertyError};
 
 /// Names that the component knows, among them those of the runtime.
@@ -84,7 +84,8 @@ impl QueueSettings {
         let integer =
             |name: &str, default: i64| properties.integer(name).map(|value| value.unwrap_or(default));
         let seconds = |name, default| {
-            integer(name, default).map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+            let seconds = integer(name, default).map(|seconds| u64::try_from(seconds).unwrap_or(0));
+            seconds.map(|seconds| Duration::from_secs(seconds.min(SETTING_SECONDS_MAX)))
         };
         let timeout = seconds("timeoutInSec", 60)?;
         let lock_renewal = seconds("lockRenewalInSec", 20)?;
@@ -218,6 +219,7 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::{SecretStores, load};
 
     const GOOD: &str = "Endpoint=sb://localhost;SharedAccessKeyName=Root;SharedAccessKey=SAS_KEY_VALUE=;UseDevelopmentEmulator=true;";
 
@@ -229,6 +231,39 @@ mod tests {
         let other = Endpoint::parse(&GOOD.replace("localhost", "127.0.0.1:40001/")).expect("with a port");
         assert_eq!(other.address, "127.0.0.1:40001");
         assert!(!format!("{endpoint:?}").contains("SAS"));
+    }
+
+    /// The settings of a queue component with one property more.
+    fn settings(name: &str, value: &str) -> QueueSettings {
+        let literal = |(name, value): (&str, &str)| format!("  - {{name: {name}, value: \"{value}\"}}\n");
+        let items = [
+            ("connectionString", GOOD),
+            ("queueName", "q"),
+            ("disableEntityManagement", "true"),
+            (name, value),
+        ];
+        let text = format!(
+            "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {{name: q}}\nspec:\n  \
+             type: bindings.azure.servicebusqueues\n  version: v1\n  metadata:\n{}",
+            items.map(literal).concat()
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("q.yaml"), text).expect("a file");
+        let component = load(&[folder.path().to_owned()], "x", None).expect("well-formed").remove(0);
+        let properties = Properties::resolve(&component, &SecretStores::new(), "x");
+        let properties = properties.expect("no templates").expect("no secrets");
+        QueueSettings::parse(&properties).expect("every setting is good")
+    }
+
+    /// Such an interval used to panic when it was added to the present instant, and no lock was renewed.
+    #[test]
+    fn seconds_without_end_are_a_year() {
+        let (year, without_end) = (Duration::from_secs(SETTING_SECONDS_MAX), "9223372036854775807");
+        assert_eq!(settings("lockRenewalInSec", without_end).lock_renewal, Some(year));
+        assert_eq!(settings("timeoutInSec", without_end).timeout, year);
+        assert_eq!(settings("minConnectionRecoveryInSec", without_end).recovery, (year, year));
+        assert_eq!(settings("lockRenewalInSec", "7").lock_renewal, Some(Duration::from_secs(7)));
+        assert_eq!(settings("lockRenewalInSec", "0").lock_renewal, None, "0 means never");
     }
 
     #[test]

@@ -128,6 +128,19 @@ async fn a_signal_ends_it_with_0() {
     }
 }
 
+/// It used to panic when it added the time to the present instant.
+#[tokio::test]
+async fn a_signal_ends_it_with_0_also_when_the_grace_is_without_end() {
+    if is_real_daprd("its durations wrap around") {
+        return;
+    }
+    let grace = ["--dapr-graceful-shutdown-seconds", "9223372036854775807"];
+    let dapr = Setup::new().args(&grace).start().await;
+    dapr.signal("-TERM");
+    let ended = dapr.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
 #[tokio::test]
 async fn a_signal_ends_it_while_it_waits_for_the_application_or_for_a_service() {
     let waits_for_app = Setup::new().app(1).start().await;

@@ -19,8 +19,10 @@ pub const HANDLE_MAX: u32 = 4095;
 pub const INCOMING_WINDOW: u32 = 1 << 16;
 /// Credit of a link on which messages come in.
 pub const SENDER_CREDIT: u32 = 1000;
-/// Deliveries of one session that are not settled; the oldest is forgotten (its lock runs out by itself) beyond.
-pub const UNSETTLED_SPAN_MAX: usize = 1 << 18;
+/// The latest deliveries of one session, settled or not, that are kept by their place.
+pub const UNSETTLED_SPAN_MAX: usize = 1 << 14;
+/// Earlier deliveries of one session that are not settled; the oldest is forgotten (its lock runs out by itself) beyond.
+pub const UNSETTLED_EARLIER_MAX: usize = 1 << 18;
 /// Messages that one link gets before another has its turn.
 pub const DELIVERY_BATCH_MAX: usize = 64;
 /// Bytes that wait to be written before a connection is read, or messages are put on it, no further.

@@ -46,26 +46,28 @@ impl Session {
                 }
             },
         };
-        let (known_first, known_count) = self.deliveries.known(first, last);
-        if known_count == 0 {
-            if !disposition.settled && first == last {
-                self.say_echo(context, first, last, not_found(first));
+        let echoes = !disposition.settled;
+        let mut rest = Some(first);
+        while let Some(from) = rest {
+            let Some((id, unsettled)) = self.deliveries.take_first(from, last) else {
+                if echoes {
+                    self.say_echo(context, from, last, not_found());
+                }
+                break;
+            };
+            if echoes && id != from {
+                self.say_echo(context, from, id.wrapping_sub(1), not_found());
             }
-            return Ok(());
-        }
-        for offset in 0..known_count {
-            let id = known_first.wrapping_add(offset);
-            let state = match self.deliveries.take(id) {
-                None if first != last => continue,
-                None => not_found(id),
-                Some(Unsettled::Answer) => echo.clone(),
-                Some(Unsettled::Locked { handle, token }) => self
+            let state = match unsettled {
+                Unsettled::Answer => echo.clone(),
+                Unsettled::Locked { handle, token } => self
                     .settle(context, handle, token, &decision)
                     .map_or_else(|state| state, |()| echo.clone()),
             };
-            if !disposition.settled {
+            if echoes {
                 self.say_echo(context, id, id, state);
             }
+            rest = (id != last).then(|| id.wrapping_add(1));
         }
         Ok(())
     }
@@ -78,7 +80,7 @@ impl Session {
         decision: &Decision,
     ) -> Result<(), DeliveryState> {
         let Ok(Link::Outgoing(Outgoing { node: Node::Queue(queue), .. })) = self.link(handle) else {
-            return Err(not_found(handle));
+            return Err(not_found());
         };
         queue.settle(context.now_us, token, decision.clone()).map_err(|LockLost| {
             let error = Error::new(condition::MESSAGE_LOCK_LOST, queue.describe_lost_lock());
@@ -87,8 +89,9 @@ impl Session {
     }
 }
 
-fn not_found(delivery_id: u32) -> DeliveryState {
-    let words = format!("Delivery {delivery_id} is not known, or was settled before.");
+/// The words name no delivery, so that neighbours share an answer.
+fn not_found() -> DeliveryState {
+    let words = "The delivery is not known, or was settled before.";
     DeliveryState::Rejected(Rejected { error: Some(Error::new(condition::NOT_FOUND, words)) })
 }
 

@@ -1,9 +1,12 @@
 //! What becomes of a locked message, and that the answer is of the kind that was said (the SDKs compare them).
 
-use amqp::performative::{DeliveryState, Disposition, Error, Modified, Rejected, Role};
+use amqp::message::put_data;
+use amqp::performative::{DeliveryState, Disposition, Error, Modified, Rejected, Role, Transfer};
 use amqp::{Map, Value};
+use bytes::BytesMut;
+use servicebus_emulator::limits::UNSETTLED_SPAN_MAX;
 
-use crate::support::{Peer, Received, Server, message, rejected};
+use crate::support::{BATCH_FORMAT, Peer, Received, Server, message, rejected, transfer};
 
 fn modified(undeliverable_here: bool, properties: Map) -> DeliveryState {
     DeliveryState::Modified(Modified {
@@ -181,13 +184,40 @@ fn deliveries_are_settled_in_ranges_too() {
     peer.credit(receiver, 10);
     let received: Vec<_> = (0..10).map(|_| peer.receive(receiver)).collect();
     let (first, last) = (received[0].id, received[9].id);
-    // One of them is settled before; a range says nothing new of it.
+    // One of them is settled before; every other is settled, and every one is answered.
     peer.must_complete(&received[4]);
     peer.say(first, last, false, DeliveryState::Accepted);
     for id in (first..=last).filter(|id| *id != received[4].id) {
         assert_eq!(peer.said_of(Role::Sender, id), DeliveryState::Accepted);
     }
+    assert_eq!(rejected(&peer.said_of(Role::Sender, received[4].id)), "amqp:not-found");
     assert_eq!(server.count("q", "completed_total"), 10);
+}
+
+/// A slow client's message is settled however many others have passed on the session meanwhile.
+#[test]
+fn a_delivery_is_known_until_it_is_settled_however_many_follow_it() {
+    const BATCHES: u32 = 9;
+    const BATCH: u32 = 2000;
+    let (server, mut peer, slow) = delivered();
+    let (sender, fast) = (peer.sender("q"), peer.deleting_receiver("q"));
+    let mut batch = BytesMut::new();
+    (0..BATCH).for_each(|_| put_data(&mut batch, &message("fast")));
+    for _ in 0..BATCHES {
+        let as_batch =
+            Transfer { message_format: Some(BATCH_FORMAT), ..transfer(sender, peer.next_delivery_id) };
+        assert_eq!(peer.send_as(&as_batch, &batch), DeliveryState::Accepted);
+        peer.credit(fast, BATCH);
+        (0..BATCH).for_each(|_| drop(peer.receive(fast)));
+    }
+    assert!((BATCHES * BATCH) as usize > UNSETTLED_SPAN_MAX, "more than are kept by their place");
+    peer.must_complete(&slow);
+    assert_eq!(server.count("q", "locked"), 0);
+    // All that has passed is answered too, in one range.
+    peer.say(slow.id, slow.id + BATCH, false, DeliveryState::Accepted);
+    for id in [slow.id, slow.id + BATCH] {
+        assert_eq!(rejected(&peer.said_of(Role::Sender, id)), "amqp:not-found");
+    }
 }
 
 #[test]

@@ -27,28 +27,20 @@ impl Session {
             let words = format!("handle {handle} is above the agreed {HANDLE_MAX}");
             return Err(Fatal::new(condition::FRAMING_ERROR, words));
         }
-        let index = usize::try_from(handle).unwrap_or(usize::MAX);
-        if self.links.len() <= index {
-            self.links.resize_with(index + 1, || None);
-        }
-        if matches!(self.links.get(index), Some(Some(_))) {
+        if self.links.contains_key(&handle) {
             return Err(Fatal::new(condition::HANDLE_IN_USE, format!("handle {handle} is in use")));
         }
         let (answer, link) = match find_node(context, &attach) {
             Ok(node) => accept(context, &attach, node),
             Err(error) => {
                 Frame::put(&mut context.out, self.channel, &refusal(&attach).into());
-                if let Some(place) = self.links.get_mut(index) {
-                    *place = Some(Link::Ended);
-                }
+                self.links.insert(handle, Box::new(Link::Ended));
                 self.end_link(context, handle, error);
                 return Ok(());
             }
         };
         Frame::put(&mut context.out, self.channel, &answer.into());
-        if let Some(place) = self.links.get_mut(index) {
-            *place = Some(link);
-        }
+        self.links.insert(handle, Box::new(link));
         self.replenish(context, handle, true);
         Ok(())
     }

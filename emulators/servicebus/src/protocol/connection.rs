@@ -377,10 +377,10 @@ impl Connection {
         let sessions = self.sessions.get(channels).unwrap_or_default().iter().flatten();
         sessions
             .flat_map(|session| {
-                session.links.iter().zip(0..).map(|(link, handle)| (session.channel, handle, link))
+                session.links.iter().map(|(handle, link)| (session.channel, *handle, &**link))
             })
             .find_map(|(channel, handle, link)| match link {
-                Some(Link::Outgoing(link)) => {
+                Link::Outgoing(link) => {
                     let same_node =
                         matches!(&link.node, Node::Responder(responder) if responder.is(&request.responder));
                     (same_node && matches(link)).then_some(LinkId { channel, handle })

@@ -3,7 +3,7 @@
 //! Settlements in both directions are gathered while the frames of one read are worked off, so that neighbours share one
 //! disposition. It must not read or write a socket, nor decide what a settlement does to a message.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 use amqp::Frame;
@@ -39,8 +39,9 @@ pub struct Session {
     next_outgoing_id: u32,
     /// Transfers that the peer takes now.
     outgoing_room: u32,
-    /// By handle; the peer chose them, and the same numbers are used in both directions.
-    pub(super) links: Vec<Option<Link>>,
+    /// By handle; the peer chose them, and the same numbers are used in both directions. It may choose high ones, so
+    /// that links, and not handles, take memory.
+    pub(super) links: BTreeMap<u32, Box<Link>>,
     pub(super) deliveries: Deliveries,
     /// What is to be said of deliveries of the peer.
     received: Option<Gathered>,
@@ -73,7 +74,7 @@ impl Session {
             incoming_room: INCOMING_WINDOW,
             next_outgoing_id: FIRST_OUTGOING_ID,
             outgoing_room: begin.incoming_window,
-            links: Vec::new(),
+            links: BTreeMap::new(),
             deliveries: Deliveries::default(),
             received: None,
             echoed: None,
@@ -113,8 +114,7 @@ impl Session {
     /// # Errors
     /// When there is none.
     pub(super) fn link(&mut self, handle: u32) -> Result<&mut Link, Fatal> {
-        let index = usize::try_from(handle).unwrap_or(usize::MAX);
-        self.links.get_mut(index).and_then(Option::as_mut).ok_or_else(|| {
+        self.links.get_mut(&handle).map(|link| &mut **link).ok_or_else(|| {
             Fatal::new(condition::UNATTACHED_HANDLE, format!("no link is attached under handle {handle}"))
         })
     }
@@ -218,10 +218,11 @@ impl Session {
 
     /// Gives every link a chance: there is new room.
     fn serve_all(&mut self, context: &mut Context) {
-        for handle in 0..u32::try_from(self.links.len()).unwrap_or(0) {
-            if self.outgoing(handle).is_some_and(|link| link.credit > 0 || link.drain) {
-                self.on_ready(context, handle);
-            }
+        let wants = |link: &Link| matches!(link, Link::Outgoing(link) if link.credit > 0 || link.drain);
+        let handles: Vec<u32> =
+            self.links.iter().filter(|(_, link)| wants(link)).map(|(handle, _)| *handle).collect();
+        for handle in handles {
+            self.on_ready(context, handle);
         }
     }
 
@@ -419,9 +420,7 @@ impl Session {
             self.forget_link(context, detach.handle);
             self.put(context, Detach { handle: detach.handle, closed: true, error: None });
         }
-        if let Some(place) = self.links.get_mut(usize::try_from(detach.handle).unwrap_or(usize::MAX)) {
-            *place = None;
-        }
+        self.links.remove(&detach.handle);
         Ok(())
     }
 
@@ -434,7 +433,8 @@ impl Session {
 
     /// Lets go of everything: the session, or its connection, is over. Locks stay until they run out.
     pub fn end(&mut self, context: &Context) {
-        for handle in 0..u32::try_from(self.links.len()).unwrap_or(0) {
+        let handles: Vec<u32> = self.links.keys().copied().collect();
+        for handle in handles {
             self.forget_link(context, handle);
         }
         self.links.clear();

@@ -4,7 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
-use crate::support::{PATIENCE, Peer, message, open};
+use amqp::performative::Role;
+use amqp::{Frame, Performative};
+use bytes::BytesMut;
+
+use crate::support::{PATIENCE, Peer, attach, begin, message, open};
 
 const ANY_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
 
@@ -229,4 +233,34 @@ fn help_explains_every_flag() {
     ] {
         assert!(help.contains(flag), "{flag}");
     }
+}
+
+/// Memory that the program has in use, bytes.
+fn resident_bytes(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib << 10
+}
+
+/// 6 KB from the wire used to cost 48 MiB: a place for every handle up to the one that was asked for.
+#[test]
+fn a_high_handle_costs_no_more_than_a_low_one() {
+    const SESSIONS: u16 = 100;
+    let mut child = start(&[&ANY_PORTS[..], &["--stop-on-stdin-eof"]].concat());
+    let (amqp, _) = announced(&mut child);
+    let mut peer = Peer::open(amqp.parse().expect("an address"), &open());
+    let before = resident_bytes(&child);
+    for channel in 1..=SESSIONS {
+        let mut out = BytesMut::new();
+        Frame::put(&mut out, channel, &begin(1).into());
+        Frame::put(&mut out, channel, &attach(4095, Role::Sender, "none").into());
+        peer.write(&out);
+        let refused = |on: u16, p: &Performative| on == channel && matches!(p, Performative::Detach(_));
+        peer.wait_for_any(refused).expect("the attach is refused");
+    }
+    let more = resident_bytes(&child).saturating_sub(before);
+    assert!(more < 16 << 20, "{SESSIONS} refused links took {more} bytes");
+    drop(child.stdin.take());
+    assert_eq!(ended(child).0, Some(0));
 }

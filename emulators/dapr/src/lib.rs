@@ -72,10 +72,10 @@ async fn bind_to_one_port(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpLi
 /// are finished and settled within the grace time, and after them the calls to the API.
 pub async fn serve(listeners: Vec<TcpListener>, runtime: Arc<Runtime>) {
     let api = api::Server::start(listeners, &runtime);
-    let inputs = lifecycle::run(&runtime).await;
+    let mut inputs = lifecycle::run(&runtime).await;
     let (begun, grace) = (Instant::now(), runtime.options.grace());
     // What the inputs have in flight may still call the API.
-    lifecycle::stop_inputs(inputs, grace).await;
+    lifecycle::stop_inputs(&mut inputs, grace).await;
     api.stop(grace.saturating_sub(begun.elapsed()).max(STOP_SETTLE_GRACE)).await;
     runtime.close_brokers().await;
 }

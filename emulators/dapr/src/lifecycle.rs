@@ -8,11 +8,10 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
-use tokio::task::JoinSet;
 
 use crate::app::{AppChannel, json_headers};
 use crate::go::text::clean_path;
-use crate::limits::{APP_DIAL_INTERVAL, APP_DIAL_LOG_EVERY};
+use crate::limits::{APP_DIAL_INTERVAL, APP_DIAL_LOG_EVERY, STOP_SETTLE_GRACE};
 use crate::runtime::{Input, Runtime};
 use crate::servicebus::input::{RunningInput, Target};
 
@@ -153,14 +152,27 @@ async fn follow_health(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut V
             if failures == threshold {
                 tracing::warn!("App is now unhealthy: reading from bindings stops");
                 app.set_healthy(false);
-                stop_inputs(std::mem::take(running), options.grace()).await;
+                // They stay in `running` meanwhile: when the program is told to stop now, that stop goes on with them.
+                stop_inputs(running, options.grace()).await;
             }
         }
     }
 }
 
-/// Stops them all at the same time: see [`RunningInput::stop`].
-pub(crate) async fn stop_inputs(running: Vec<RunningInput>, grace: Duration) {
-    let mut stops: JoinSet<()> = running.into_iter().map(|input| input.stop(grace)).collect();
-    while stops.join_next().await.is_some() {}
+/// Stops them all at the same time: they take no new message, calls under way finish and are settled; after `grace` those
+/// are cut off and their messages given back. An input is gone only when all of that is over, so what is left of a stop
+/// that was itself broken off can be done by another.
+pub(crate) async fn stop_inputs(running: &mut Vec<RunningInput>, grace: Duration) {
+    running.iter().for_each(RunningInput::stop);
+    if tokio::time::timeout(grace, all_ended(running)).await.is_err() {
+        running.iter().for_each(RunningInput::cut);
+        let _ = tokio::time::timeout(STOP_SETTLE_GRACE, all_ended(running)).await;
+    }
+    running.clear();
+}
+
+async fn all_ended(running: &mut [RunningInput]) {
+    for input in running {
+        input.ended().await;
+    }
 }

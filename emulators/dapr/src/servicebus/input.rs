@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use amqp::client::{ClientError, Connection, Delivery, Receiver, ReceiverOptions, Settler};
 use amqp::performative::{DeliveryState, Modified};
@@ -24,9 +23,7 @@ use super::lock_renewal::{self, ActiveLocks, lock_token};
 use super::message;
 use super::settings::QueueSettings;
 use crate::app::{AppChannel, causes, json_headers};
-use crate::limits::{
-    APP_RESPONSE_LOG_BYTES_MAX, DONE_BATCH, LINK_PAUSE, LINK_PAUSE_FACTOR, STOP_SETTLE_GRACE,
-};
+use crate::limits::{APP_RESPONSE_LOG_BYTES_MAX, DONE_BATCH, LINK_PAUSE, LINK_PAUSE_FACTOR};
 use crate::trace::{TRACEPARENT, TRACESTATE, Tracer};
 
 /// An input binding on one queue.
@@ -87,13 +84,20 @@ impl QueueInput {
 }
 
 impl RunningInput {
-    /// Takes no new message, lets calls under way finish and settles them; after `grace` they are cut off and their
-    /// messages given back.
-    pub async fn stop(mut self, grace: Duration) {
+    /// Takes no new message from now on, lets calls under way finish and settles them.
+    pub fn stop(&self) {
         self.stop.cancel();
-        if tokio::time::timeout(grace, &mut self.task).await.is_err() {
-            self.cut.cancel();
-            let _ = tokio::time::timeout(STOP_SETTLE_GRACE, &mut self.task).await;
+    }
+
+    /// Cuts calls under way off; their messages are given back.
+    pub fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Waits until all is settled. May be broken off, and asked again also after the end.
+    pub async fn ended(&mut self) {
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
         }
     }
 }

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use crate::app::causes;
 use crate::limits::LOCK_RENEWALS_MAX;
 
+const NO_ANSWER: &str = "the broker did not answer in time";
+
 /// Lock tokens of the messages that are held, by their delivery.
 pub(super) type ActiveLocks = Arc<Mutex<HashMap<u32, [u8; 16]>>>;
 
@@ -53,10 +55,10 @@ pub(super) async fn run(
         }
         let requester = match &management {
             Some(requester) => Arc::clone(requester),
-            None => match connection.requester(&format!("{queue}/$management")).await {
+            None => match open(&connection, &queue, timeout).await {
                 Ok(requester) => Arc::clone(management.insert(Arc::new(requester))),
                 Err(error) => {
-                    tracing::warn!(queue, error = causes(&error), "couldn't renew active message locks");
+                    tracing::warn!(queue, error, "couldn't renew active message locks");
                     continue;
                 }
             },
@@ -69,6 +71,14 @@ pub(super) async fn run(
                 management = None;
             }
         }
+    }
+}
+
+/// Opens the links to the queue's management node.
+async fn open(connection: &Connection, queue: &str, timeout: Duration) -> Result<Requester, String> {
+    match tokio::time::timeout(timeout, connection.requester(&format!("{queue}/$management"))).await {
+        Ok(opened) => opened.map_err(|error| causes(&error)),
+        Err(_) => Err(NO_ANSWER.to_owned()),
     }
 }
 
@@ -96,13 +106,21 @@ async fn renew(requester: &Requester, token: [u8; 16], timeout: Duration) -> Res
     match tokio::time::timeout(timeout, requester.request_ok(&properties, &body)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(causes(&error)),
-        Err(_) => Err("the broker did not answer in time".to_owned()),
+        Err(_) => Err(NO_ANSWER.to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::lock_token;
+    use amqp::client::{ConnectOptions, connect};
+    use amqp::performative::{Begin, Open};
+    use amqp::sasl::{Mechanisms, Outcome, Sasl};
+    use amqp::{Frame, Performative, ProtocolHeader};
+    use bytes::BytesMut;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
 
     #[test]
     fn a_tag_becomes_a_token() {
@@ -112,5 +130,79 @@ mod tests {
         assert_eq!(token[..8], [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77]);
         assert_eq!(token[8..], tag[8..]);
         assert_eq!(lock_token(&tag[..4]), None);
+    }
+
+    /// Everything that a client wants to hear before its first link.
+    fn greeting() -> BytesMut {
+        let open = Open {
+            container_id: "mute".to_owned(),
+            hostname: None,
+            max_frame_size: 64 << 10,
+            channel_max: 0,
+            idle_time_out: None,
+            outgoing_locales: None,
+            incoming_locales: None,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        };
+        let begin = Begin {
+            remote_channel: Some(0),
+            next_outgoing_id: 0,
+            incoming_window: 100,
+            outgoing_window: 100,
+            handle_max: u32::MAX,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        };
+        let mut out = BytesMut::from(&ProtocolHeader::Sasl.bytes()[..]);
+        let mechanisms = Mechanisms { sasl_server_mechanisms: vec!["ANONYMOUS".into()] };
+        Frame::put_sasl(&mut out, &Sasl::Mechanisms(mechanisms));
+        Frame::put_sasl(&mut out, &Sasl::Outcome(Outcome { code: 0, additional_data: None }));
+        out.extend_from_slice(ProtocolHeader::Amqp.bytes());
+        Frame::put(&mut out, 0, &open.into());
+        Frame::put(&mut out, 0, &begin.into());
+        out
+    }
+
+    /// A broker that never answers an attach; returns when this many came.
+    async fn attaches(mut stream: TcpStream, wanted: usize) {
+        stream.write_all(&greeting()).await.expect("the client listens");
+        let (mut inbox, mut headers, mut count) = (BytesMut::new(), 0, 0);
+        while count < wanted {
+            assert!(stream.read_buf(&mut inbox).await.expect("the connection stands") > 0, "it ended");
+            // SASL's header comes with frames behind it, and AMQP's too.
+            loop {
+                if inbox.starts_with(b"AMQP") {
+                    let Some(_) = ProtocolHeader::take(&mut inbox).expect("a header") else { break };
+                    headers += 1;
+                } else {
+                    let Some(frame) = Frame::take(&mut inbox, 64 << 10).expect("a frame") else { break };
+                    let is_attach =
+                        matches!(&frame, Frame::Amqp { performative: Performative::Attach(_), .. });
+                    count += usize::from(is_attach);
+                }
+            }
+        }
+        assert_eq!(headers, 2, "SASL and AMQP");
+    }
+
+    /// It used to wait for the first answer for ever, and no lock was renewed any more.
+    #[tokio::test]
+    async fn links_that_the_broker_does_not_answer_are_asked_for_again_at_the_next_tick() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let broker = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("it connects");
+            attaches(stream, 3).await;
+        });
+        let connection = connect(ConnectOptions::new(&address, "test")).await.expect("it connects");
+        let held: ActiveLocks = Arc::new(Mutex::new(HashMap::from([(1, [1; 16])])));
+        let short = Duration::from_millis(10);
+        let renewal = tokio::spawn(run(connection, "q".to_owned(), held, short, short));
+        let asked = tokio::time::timeout(Duration::from_secs(10), broker).await;
+        asked.expect("it asks again").expect("the broker's part holds");
+        renewal.abort();
     }
 }

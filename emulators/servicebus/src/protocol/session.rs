@@ -47,8 +47,9 @@ pub struct Session {
     received: Option<Gathered>,
     /// What is to be said of deliveries to the peer.
     echoed: Option<Gathered>,
-    /// Frames of a message that did not fit the peer's window.
-    stalled: VecDeque<Bytes>,
+    /// The rest of a message that began when the peer's window closed, and its link. While it waits there is no room,
+    /// and without room no other message begins.
+    stalled: VecDeque<(u32, Bytes)>,
     /// Whether it was ended here; what the client sent before it learns of that is passed over.
     ended: bool,
 }
@@ -173,7 +174,7 @@ impl Session {
     /// When it names no link.
     pub fn on_flow(&mut self, context: &mut Context, flow: &Flow) -> Result<(), Fatal> {
         // Room is what the peer had when it had seen `next_incoming_id`, less what is on its way since.
-        let was_blocked = self.outgoing_room == 0 || !self.stalled.is_empty();
+        let was_blocked = self.outgoing_room == 0;
         let seen = flow.next_incoming_id.unwrap_or(self.next_outgoing_id);
         let in_flight = self.next_outgoing_id.wrapping_sub(seen);
         self.outgoing_room = flow.incoming_window.saturating_sub(in_flight);
@@ -205,7 +206,7 @@ impl Session {
     /// Sends what did not fit the peer's window before.
     fn send_stalled(&mut self, context: &mut Context) {
         while self.outgoing_room > 0 {
-            let Some(frame) = self.stalled.pop_front() else { break };
+            let Some((_, frame)) = self.stalled.pop_front() else { break };
             self.count_outgoing();
             context.out.put_slice(&frame);
         }
@@ -229,7 +230,7 @@ impl Session {
     /// Ends a drain when nothing is left to deliver: the rest of the credit is gone. Returns whether the peer was told.
     fn finish_drain(&mut self, context: &mut Context, handle: u32) -> bool {
         let link_id = LinkId { channel: self.channel, handle };
-        let delayed = !self.stalled.is_empty() || context.ready.contains(&link_id);
+        let delayed = self.outgoing_room == 0 || context.ready.contains(&link_id);
         match self.outgoing(handle) {
             Some(link) if link.drain && !delayed => {
                 let rest = link.credit;
@@ -267,7 +268,6 @@ impl Session {
                 let credit = usize::try_from(link.credit).unwrap_or(usize::MAX);
                 let (mode, drain, waiting) = (link.mode(), link.drain, link.waiting);
                 let room = usize::try_from(self.outgoing_room).unwrap_or(usize::MAX);
-                let room = if self.stalled.is_empty() { room } else { 0 };
                 let max = credit.min(room).min(DELIVERY_BATCH_MAX);
                 let link_id = LinkId { channel: self.channel, handle };
                 let waiter = Waiter { wake: context.wake.clone(), link: link_id };
@@ -289,7 +289,7 @@ impl Session {
                         state: None,
                     };
                     self.put_delivery(context, handle, delivery, &stamp);
-                    let full = context.out.len() > OUT_BYTES_HIGH || !self.stalled.is_empty();
+                    let full = context.out.len() > OUT_BYTES_HIGH || self.outgoing_room == 0;
                     if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 });
                 let turn_is_over = delivered == max || context.out.len() > OUT_BYTES_HIGH;
@@ -319,8 +319,7 @@ impl Session {
         let tag = if token.is_some() { &tag[..] } else { &delivery_id.to_be_bytes()[..] };
         let head = TransferHead { channel: self.channel, handle, delivery_id, tag, settled: token.is_none() };
         let content = delivery.content;
-        let free = self.outgoing_room > 0 && self.stalled.is_empty();
-        if free && transfer::fits_one_frame(content.len(), context.peer_max_frame_bytes) {
+        if transfer::fits_one_frame(content.len(), context.peer_max_frame_bytes) {
             self.count_outgoing();
             transfer::put(&mut context.out, &head, false, |out| {
                 let bare = message::put_head(out, content, stamp);
@@ -332,20 +331,21 @@ impl Session {
         self.put_frames(context, &head, &whole);
     }
 
-    /// Sends a message in as many frames as it needs; those that do not fit the peer's window wait for it.
+    /// Sends a message in as many frames as it needs; those that do not fit the peer's window wait for it. There is room
+    /// for the first: a message that has not begun has no delivery id yet, so that ids have no gap when its link goes.
     fn put_frames(&mut self, context: &mut Context, head: &TransferHead<'_>, whole: &Bytes) {
         for frame in transfer::frames(head, whole, context.peer_max_frame_bytes) {
-            if self.outgoing_room > 0 && self.stalled.is_empty() {
+            if self.outgoing_room > 0 {
                 self.count_outgoing();
                 context.out.put_slice(&frame);
             } else {
-                self.stalled.push_back(frame);
+                self.stalled.push_back((head.handle, frame));
             }
         }
     }
 
     fn serve_answers(&mut self, context: &mut Context, handle: u32) {
-        while self.stalled.is_empty() {
+        while self.outgoing_room > 0 {
             let Some(link) = self.outgoing(handle) else { return };
             let settled = link.settled;
             let Some(answer) = link.pop_answer() else { return };
@@ -424,7 +424,10 @@ impl Session {
         Ok(())
     }
 
+    /// Lets go of what a link waits for. A message of which the rest waits for the peer's window ends with its link: a
+    /// frame that aborts it would need the room that there is not.
     fn forget_link(&mut self, context: &Context, handle: u32) {
+        self.stalled.retain(|(of, _)| *of != handle);
         let link = LinkId { channel: self.channel, handle };
         if let Some(Outgoing { node: Node::Queue(queue), .. }) = self.outgoing(handle) {
             queue.stop_waiting(&Waiter { wake: context.wake.clone(), link });

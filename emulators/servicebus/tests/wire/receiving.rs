@@ -174,6 +174,82 @@ fn a_large_message_comes_in_frames_of_the_clients_size() {
     assert_eq!(peer.receive(receiver).body(), body);
 }
 
+/// What a client says that has seen so many frames and takes so many more.
+fn window(peer: &Peer, seen: u32, incoming_window: u32) -> Flow {
+    Flow {
+        next_incoming_id: Some(1 + seen),
+        incoming_window,
+        handle: None,
+        delivery_count: None,
+        link_credit: None,
+        ..peer.flow(0, 0)
+    }
+}
+
+/// A client that takes two frames, and has got two of a message of many; the link.
+fn in_the_middle_of_a_message(server: &Server) -> (Peer, u32) {
+    send(server, &[&"x".repeat(2000), "next"]);
+    let mut peer = Peer::open_with_window(server.amqp, &Open { max_frame_size: 512, ..open() }, 2);
+    let receiver = peer.receiver("q");
+    peer.put(Flow { incoming_window: 2, ..peer.flow(receiver, 1) });
+    for _ in 0..2 {
+        peer.wait_for(|p| matches!(p, Performative::Transfer(transfer) if transfer.more));
+    }
+    (peer, receiver)
+}
+
+#[test]
+fn what_waits_for_the_window_ends_with_its_link() {
+    let server = Server::start();
+    let (mut peer, left) = in_the_middle_of_a_message(&server);
+    peer.detach(left);
+    let stays = peer.receiver("q");
+    peer.put(Flow {
+        handle: Some(stays),
+        delivery_count: Some(0),
+        link_credit: Some(1),
+        ..window(&peer, 2, 100)
+    });
+    let (next, _) = peer.wait_for(|p| matches!(p, Performative::Transfer(_)));
+    let Performative::Transfer(next) = next else { unreachable!("it was matched") };
+    assert_eq!((next.handle, next.delivery_id, next.more), (stays, Some(1), false));
+}
+
+#[test]
+fn what_waits_for_the_window_comes_though_another_link_ends() {
+    let server = Server::start();
+    let (mut peer, receiver) = in_the_middle_of_a_message(&server);
+    let other = peer.receiver("q");
+    peer.detach(other);
+    peer.put(window(&peer, 2, 100));
+    let (last, _) = peer.wait_for(|p| matches!(p, Performative::Transfer(transfer) if !transfer.more));
+    assert!(matches!(last, Performative::Transfer(last) if last.handle == receiver));
+}
+
+/// A message of which no frame can be sent stays in the queue: ids have no gap when its link goes.
+#[test]
+fn no_message_begins_without_room() {
+    let server = Server::start();
+    send(&server, &[&"x".repeat(450), &"y".repeat(450)]);
+    let mut peer = Peer::open_with_window(server.amqp, &Open { max_frame_size: 512, ..open() }, 2);
+    let left = peer.receiver("q");
+    peer.put(Flow { incoming_window: 2, ..peer.flow(left, 2) });
+    peer.wait_for(|p| matches!(p, Performative::Transfer(transfer) if transfer.more));
+    peer.wait_for(|p| matches!(p, Performative::Transfer(transfer) if !transfer.more));
+    assert_eq!((server.count("q", "locked"), server.count("q", "active")), (1, 1));
+    peer.detach(left);
+    let stays = peer.receiver("q");
+    peer.put(Flow {
+        handle: Some(stays),
+        delivery_count: Some(0),
+        link_credit: Some(1),
+        ..window(&peer, 2, 100)
+    });
+    let (next, _) = peer.wait_for(|p| matches!(p, Performative::Transfer(_)));
+    let Performative::Transfer(next) = next else { unreachable!("it was matched") };
+    assert_eq!((next.handle, next.delivery_id), (stays, Some(1)));
+}
+
 /// A client whose session takes two frames gets two; the rest comes when it says so, and so does the answer to a drain.
 #[test]
 fn a_sessions_window_is_respected() {
@@ -181,24 +257,16 @@ fn a_sessions_window_is_respected() {
     send(&server, &[&"x".repeat(2000)]);
     let mut peer = Peer::open_with_window(server.amqp, &Open { max_frame_size: 512, ..open() }, 2);
     let receiver = peer.receiver("q");
-    let session = |seen: u32, incoming_window: u32| Flow {
-        next_incoming_id: Some(1 + seen),
-        incoming_window,
-        handle: None,
-        delivery_count: None,
-        link_credit: None,
-        ..Peer::connect(server.amqp).flow(0, 0)
-    };
     peer.put(Flow { incoming_window: 2, ..peer.flow(receiver, 1) });
     for _ in 0..2 {
         peer.wait_for(|p| matches!(p, Performative::Transfer(_)));
     }
-    peer.put(Flow { echo: true, ..session(2, 0) });
+    peer.put(Flow { echo: true, ..window(&peer, 2, 0) });
     let (next, _) = peer.wait_for(|p| matches!(p, Performative::Flow(_) | Performative::Transfer(_)));
     assert!(matches!(next, Performative::Flow(_)), "no frame beyond the window");
     // The drain comes while frames wait: it is answered when they are sent.
     peer.put(Flow { next_incoming_id: Some(3), incoming_window: 0, drain: true, ..peer.flow(receiver, 1) });
-    peer.put(session(2, 100));
+    peer.put(window(&peer, 2, 100));
     peer.wait_for(|p| matches!(p, Performative::Transfer(transfer) if !transfer.more));
     let (flow, _) = peer.wait_for(|p| matches!(p, Performative::Flow(flow) if flow.drain));
     let Performative::Flow(flow) = flow else { unreachable!("it was matched") };

@@ -35,7 +35,8 @@ pub const REPLIES_PENDING_MAX: usize = 1024;
 pub const REPLIES_PENDING_BYTES_MAX: usize = 16 << 20;
 /// Messages that one peek, or one request for deferred messages, returns at most.
 pub const REQUEST_MESSAGES_MAX: usize = 1000;
-/// Bytes of messages in one answer of a management node, so that it can be received.
+/// Bytes of messages after which an answer of a management node, or of the HTTP port, takes in no more, so that it can
+/// be received.
 pub const REPLY_BYTES_MAX: usize = 1 << 20;
 /// Messages that one batch-delete request removes at most: the number for a Premium namespace.
 pub const DELETE_BATCH_MAX: usize = 4000;

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::broker::queue::Queue;
 use crate::broker::{Broker, now_us};
 use crate::engine::{Counts, Delivery, State};
+use crate::limits::REPLY_BYTES_MAX;
 use crate::message;
 
 /// All queues with their counts.
@@ -38,12 +39,13 @@ pub fn queues(broker: &Broker) -> Json {
     rows.collect()
 }
 
-/// The first messages of a queue, in any state.
+/// The first messages of a queue, in any state: at most `limit`, and fewer when they are large.
 pub fn messages(queue: &Queue, limit: usize) -> Json {
-    let mut rows = Vec::new();
+    let (mut rows, mut bytes) = (Vec::new(), 0);
     queue.peek(now_us(), 0, limit, |delivery| {
+        bytes += delivery.content.len();
         rows.push(row(delivery));
-        ControlFlow::Continue(())
+        if bytes < REPLY_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     Json::Array(rows)
 }

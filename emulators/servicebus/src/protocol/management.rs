@@ -128,13 +128,19 @@ fn receive_deferred(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer,
         Ok(SETTLE_FIRST) => ReceiveMode::ReceiveAndDelete,
         _ => ReceiveMode::PeekLock,
     };
-    let mut messages = Vec::new();
+    let (mut messages, mut bytes) = (Vec::new(), 0);
     for number in numbers {
+        // What does not fit stays as it is, and can be asked for again.
+        if bytes >= REPLY_BYTES_MAX {
+            break;
+        }
         let found = queue.receive_deferred(now_us, number, mode, |delivery| {
             let token = delivery.lock.map_or([0; 16], |(token, _)| token.to_uuid());
+            let message = whole(delivery);
+            bytes += message.len();
             Map::new()
                 .with_string("lock-token", Value::Uuid(token))
-                .with_string("message", Value::Binary(whole(delivery)))
+                .with_string("message", Value::Binary(message))
         });
         messages.extend(found.map(Value::Map));
     }

@@ -3,6 +3,7 @@
 use amqp::performative::{DeliveryState, Modified, Rejected};
 use serde_json::{Value as Json, json};
 use servicebus_emulator::config::QueueConfig;
+use servicebus_emulator::limits::REPLY_BYTES_MAX;
 
 use crate::support::{Server, annotated, due, message, now_ms, queue};
 
@@ -198,4 +199,17 @@ fn what_is_not_there_is_said_to_be_not_there() {
     {
         assert_eq!(server.http(method, path, "").0, 405, "{method} {path}");
     }
+}
+
+#[test]
+fn large_messages_are_shown_only_as_far_as_they_fit() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let sender = peer.sender("q");
+    let body = "x".repeat(60_000);
+    let enough = REPLY_BYTES_MAX.div_ceil(body.len());
+    (0..enough + 2).for_each(|_| peer.must_send(sender, &message(&body)));
+    let (status, shown, _) = server.http("GET", "/_emulator/queues/q/messages", "");
+    let shown: Json = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!((status, shown.as_array().map(Vec::len)), (200, Some(enough)));
 }

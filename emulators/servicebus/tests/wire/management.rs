@@ -6,6 +6,7 @@ use amqp::performative::{AnyTarget, Attach, DeliveryState, Role, SenderSettleMod
 use amqp::value::Array;
 use amqp::{Map, Value};
 use bytes::{Bytes, BytesMut};
+use servicebus_emulator::limits::REPLY_BYTES_MAX;
 
 use crate::support::{
     Answer, Peer, Received, Server, annotated, attach, due, message, now_ms, read_answer, request, transfer,
@@ -283,9 +284,9 @@ fn scheduling_needs_an_instant_and_a_message() {
     assert_eq!(server.count("q", "scheduled"), 0, "all or none");
 }
 
-fn deferred(peer: &mut Peer) -> Received {
+fn deferred(peer: &mut Peer, body: &str) -> Received {
     let sender = peer.sender("q");
-    peer.must_send(sender, &message("deferred"));
+    peer.must_send(sender, &message(body));
     let receiver = peer.receiver("q");
     let received = peer.receive_one(receiver);
     let defer = DeliveryState::Modified(amqp::performative::Modified {
@@ -298,8 +299,12 @@ fn deferred(peer: &mut Peer) -> Received {
 }
 
 fn by_number(peer: &mut Peer, number: i64, settle_mode: u32) -> Answer {
+    by_numbers(peer, &[number], settle_mode)
+}
+
+fn by_numbers(peer: &mut Peer, numbers: &[i64], settle_mode: u32) -> Answer {
     let asked = Map::new()
-        .with_string("sequence-numbers", Value::longs([number]))
+        .with_string("sequence-numbers", Value::longs(numbers.iter().copied()))
         .with_string("receiver-settle-mode", Value::Uint(settle_mode));
     ask(peer, "receive-by-sequence-number", asked)
 }
@@ -316,7 +321,7 @@ fn update(peer: &mut Peer, token: Value, status: &str, more: Map) -> Answer {
 fn a_deferred_message_is_locked_and_settled_through_the_node() {
     let server = Server::start();
     let mut peer = server.peer();
-    let number = deferred(&mut peer).sequence_number();
+    let number = deferred(&mut peer, "deferred").sequence_number();
     let token = |answer: &Answer| {
         let Some(Value::List(list)) = answer.body.get("messages") else { panic!("{answer:?}") };
         list[0].as_map().and_then(|map| map.get("lock-token")).cloned().expect("a token")
@@ -347,10 +352,26 @@ fn a_deferred_message_is_locked_and_settled_through_the_node() {
 fn a_deferred_message_is_taken_at_once_where_that_is_asked() {
     let server = Server::start();
     let mut peer = server.peer();
-    let number = deferred(&mut peer).sequence_number();
+    let number = deferred(&mut peer, "deferred").sequence_number();
     assert_eq!(by_number(&mut peer, number, 0).status, 200);
     assert_eq!(by_number(&mut peer, number, 0).status, 404);
     assert_eq!(server.count("q", "completed_total"), 1);
+}
+
+/// What does not fit the answer is neither locked nor taken.
+#[test]
+fn an_answer_with_deferred_messages_has_an_end() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let body = "x".repeat(60_000);
+    let enough = REPLY_BYTES_MAX.div_ceil(body.len());
+    let numbers: Vec<i64> = (0..enough + 2).map(|_| deferred(&mut peer, &body).sequence_number()).collect();
+    for (settle_mode, left) in [(1, 2), (0, 0)] {
+        let answer = by_numbers(&mut peer, &numbers, settle_mode);
+        assert_eq!(answer.status, 200);
+        assert_eq!(server.count("q", "deferred"), left);
+        assert!(messages(&answer).len() <= enough);
+    }
 }
 
 #[test]

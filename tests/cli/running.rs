@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use lab::backend::{AfterKill, Lab, Part};
 use lab::build::Artefact;
+use lab::flow::blobs::Blobs;
+use lab::flow::broker::Broker;
 use predicates::prelude::*;
 use serde_json::Value;
 
@@ -184,7 +186,7 @@ fn a_supervisor_that_hangs_is_told_and_ended() {
     named.lab(&["down"]).assert().success().stdout("nothing was running\n").stderr("");
 }
 
-/// `lab up` in the foreground, and what it says.
+/// A command in the foreground, and what it says on stderr.
 struct Foreground {
     child: std::process::Child,
     lines: BufReader<std::process::ChildStderr>,
@@ -192,16 +194,21 @@ struct Foreground {
 }
 
 impl Foreground {
-    /// Starts it, and waits until the lab is ready.
+    /// `lab up` with the usual shape; waits until the lab is ready.
     fn up(named: &Named) -> Self {
+        let mut foreground = Self::start(named, &[&["up"], &SHAPE[..]].concat());
+        foreground.until("is ready after");
+        foreground
+    }
+
+    /// `lab COMMAND… --lab NAME`.
+    fn start(named: &Named, args: &[&str]) -> Self {
         let mut command = Command::new(path_of(Artefact::Lab));
-        command.args(["up", "--lab", named.0]).args(SHAPE).current_dir(workspace().root());
+        command.args(args).args(["--lab", named.0]).current_dir(workspace().root());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().expect("piped"));
-        let mut foreground = Self { child, lines, said: String::new() };
-        foreground.until("is ready after");
-        foreground
+        Self { child, lines, said: String::new() }
     }
 
     /// Waits until it has said something.
@@ -237,6 +244,27 @@ fn a_second_signal_ends_a_lab_in_the_foreground_at_once() {
     assert_eq!(code, Some(INTERRUPTED), "{said}");
     assert!(said.ends_with("stopping\nkilling\n"), "{said}");
     named.lab(&["down"]).assert().success().stdout("nothing was running\n");
+}
+
+/// Both recorders went on, and cost the next run time and memory.
+#[tokio::test]
+async fn an_interrupted_run_leaves_no_recorder_on_in_a_lab_that_stays() {
+    let named = Named("cli-bench-interrupted");
+    named.up(&["--detach"]).assert().success();
+    let lab = Lab::attach_in(workspace(), named.0).await.expect("it runs");
+    let broker = Broker::new(&lab.endpoints().servicebus_http).expect("a client");
+    let blobs = Blobs::new(&lab.endpoints().blob).expect("a client");
+    let mut bench = Foreground::start(&named, &["bench", "--orders", "10000"]);
+    bench.until("flowing: ");
+    assert!(!broker.rows().await.expect("rows").0.is_empty());
+    assert!(!blobs.rows().await.expect("rows").0.is_empty());
+    bench.signal("INT");
+    let (code, said) = bench.end();
+    assert_eq!(code, Some(INTERRUPTED), "{said}");
+    // A recorder that is stopped has freed its rows.
+    assert_eq!(broker.rows().await.expect("rows").0.len(), 0);
+    assert_eq!(blobs.rows().await.expect("rows").0.len(), 0);
+    named.lab(&["status"]).assert().success();
 }
 
 #[test]

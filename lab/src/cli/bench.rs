@@ -13,11 +13,13 @@ use crate::paths::{NoWorkspace, Workspace};
 use crate::report::{self, Environment, Inputs, Report, ReportError};
 use crate::spec::{BlobStore, EngineProfile, LabSpec, RUNS, Stacks, Topology};
 
+use super::Interrupts;
 use super::progress::Display;
 
 /// Measure a run: send orders through the flow, verify every blob, tell the throughput and where the time went.
 ///
-/// Uses the lab that is running, or starts one and stops it afterwards. Writes report.json and report.html to
+/// Uses the lab that is running, or starts one and stops it afterwards. A run first empties the lab's outboxes: blobs of
+/// earlier orders are deleted. Writes report.json and report.html to
 /// .lab/runs/. Ends with 100 when the run is invalid or an order was lost or altered.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
@@ -175,22 +177,53 @@ impl BenchOutcome {
     }
 }
 
-/// Measures one run. What it started is stopped before it returns, whatever happened, unless it was asked to keep it; `started`
-/// is told of each part that gets ready.
-pub async fn bench(args: &BenchArgs, display: Arc<Display>) -> Result<BenchOutcome, BenchError> {
+/// Measures one run; `None` where it was interrupted. What it started is stopped, whatever happened, unless it was asked to
+/// keep it: before it returns, or, when interrupted, with this process.
+pub(super) async fn bench(
+    args: &BenchArgs,
+    display: Arc<Display>,
+    interrupts: &mut Interrupts,
+) -> Result<Option<BenchOutcome>, BenchError> {
     let workspace = Workspace::find()?;
     // Before anything of ours runs: the load is that of others.
     let environment = Environment::read(workspace.root());
-    let (lab, own) = lab(args, &workspace, &display).await?;
-    let outcome = measure(args, &lab, environment, &workspace, &display).await;
+    let (lab, own) = tokio::select! {
+        lab = lab(args, &workspace, &display) => lab?,
+        () = interrupts.next() => return Ok(None),
+    };
+    let stays = !own || args.keep;
+    let outcome = tokio::select! {
+        outcome = measure(args, &lab, environment, &workspace, &display) => Some(outcome),
+        () = interrupts.next() => None,
+    };
     display.finish();
-    if own && !args.keep {
-        let stopped = lab.down().await;
-        let outcome = outcome?;
-        stopped?;
-        return Ok(outcome);
+    // A second Ctrl-C waits for nothing.
+    tokio::select! {
+        outcome = leave(&lab, stays, outcome) => outcome,
+        () = interrupts.next() => Ok(None),
     }
-    outcome
+}
+
+/// Leaves the lab as it was found: stopped, or without a recorder that goes on.
+async fn leave(
+    lab: &Lab,
+    stays: bool,
+    outcome: Option<Result<BenchOutcome, BenchError>>,
+) -> Result<Option<BenchOutcome>, BenchError> {
+    match (outcome, stays) {
+        (Some(outcome), true) => outcome.map(Some),
+        (Some(outcome), false) => {
+            let stopped = lab.down().await;
+            let outcome = outcome?;
+            stopped?;
+            Ok(Some(outcome))
+        }
+        (None, true) => {
+            flow::stop_recorders(lab.endpoints()).await?;
+            Ok(None)
+        }
+        (None, false) => Ok(None),
+    }
 }
 
 /// The running lab, or a new one; and whether it is new.

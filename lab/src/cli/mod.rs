@@ -123,10 +123,8 @@ async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliE
     build::ensure(&workspace, &Artefact::of(&args.spec()), output)?;
     let display = Arc::new(progress::Display::new(output.quiet));
     let mut interrupts = Interrupts::watch();
-    let outcome = tokio::select! {
-        outcome = bench::bench(args, display) => outcome?,
-        // The lab that this process started ends with it.
-        () = interrupts.next() => return Ok(Exit::Interrupted),
+    let Some(outcome) = bench::bench(args, display, &mut interrupts).await? else {
+        return Ok(Exit::Interrupted);
     };
     output.result(&outcome.report, || outcome.text());
     Ok(outcome.exit())

@@ -21,4 +21,6 @@ pub mod usage;
 pub mod verify;
 
 pub use error::FlowError;
-pub use run::{DeadLetter, Measured, Progress, ProgressSink, RunOptions, Scheduling, Setup, run};
+pub use run::{
+    DeadLetter, Measured, Progress, ProgressSink, RunOptions, Scheduling, Setup, run, stop_recorders,
+};

@@ -227,12 +227,7 @@ struct Clients {
 /// The outboxes are emptied before: a blob is named by its order's id, and ids of every data set begin with 1, so a blob of an
 /// earlier run could be taken for one of this run; and a store may become slower with each blob that it holds.
 pub async fn run(endpoints: &Endpoints, options: &RunOptions) -> Result<Measured, FlowError> {
-    let clients = Clients {
-        dapr: Dapr::new(&endpoints.lab_dapr)?,
-        broker: Broker::new(&endpoints.servicebus_http)?,
-        blobs: Blobs::new(&endpoints.blob)?,
-        blobs_record: endpoints.blob.store == BlobStore::Native,
-    };
+    let clients = Clients::of(endpoints)?;
     let (manifest, stored) = dataset::ensure(&clients.dapr, options.orders, options.seed, false).await?;
     options.tell(Progress::DataSet { stored, orders: manifest.count });
     let set = Arc::new(dataset::load(&clients.dapr, options.orders, options.seed).await?);
@@ -249,7 +244,24 @@ pub async fn run(endpoints: &Endpoints, options: &RunOptions) -> Result<Measured
     Ok(measured)
 }
 
+/// Stops the recorders of the lab at `endpoints`: a [`run`] that is dropped before its end leaves them on.
+///
+/// # Errors
+/// Fails where a part of the lab does not answer.
+pub async fn stop_recorders(endpoints: &Endpoints) -> Result<(), FlowError> {
+    Clients::of(endpoints)?.stop_recorders().await
+}
+
 impl Clients {
+    fn of(endpoints: &Endpoints) -> Result<Self, FlowError> {
+        Ok(Self {
+            dapr: Dapr::new(&endpoints.lab_dapr)?,
+            broker: Broker::new(&endpoints.servicebus_http)?,
+            blobs: Blobs::new(&endpoints.blob)?,
+            blobs_record: endpoints.blob.store == BlobStore::Native,
+        })
+    }
+
     async fn start_recorders(&self) -> Result<(), FlowError> {
         self.broker.start_recorder().await?;
         if self.blobs_record { self.blobs.start_recorder().await } else { Ok(()) }

@@ -75,7 +75,8 @@ pub async fn put(
     call.store.container(container)?;
     call.budget.expect_room(hyper::body::Body::size_hint(&body).lower())?;
 
-    let content = body::read(body, limits::MAX_BLOB_BYTES).await?;
+    let mut room = call.budget.reserve();
+    let content = body::read(body, limits::MAX_BLOB_BYTES, |bytes| room.grow(bytes)).await?;
     let md5: [u8; 16] = Md5::digest(&content).into();
     if let Some(sent) = sent_md5.filter(|sent| *sent != md5) {
         let (specified, calculated) = (headers::md5_text(&sent), headers::md5_text(&md5));
@@ -84,7 +85,7 @@ pub async fn put(
     if call.access == Access::CreateOnly {
         conditions.if_none_match = Some(TagMatch::Any);
     }
-    let new = NewBlob { content, md5: Some(kept_md5.unwrap_or(md5)), headers, metadata };
+    let new = NewBlob { content, room, md5: Some(kept_md5.unwrap_or(md5)), headers, metadata };
     let written = call.store.put_blob(container, name, new, &conditions, time::unix_us());
     let Written { container, name, blob } = written.map_err(|error| match (call.access, error) {
         (Access::CreateOnly, StorageError::BlobAlreadyExists) => {

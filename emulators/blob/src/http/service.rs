@@ -55,7 +55,7 @@ pub struct Call<'a> {
     /// Writes down what was written.
     pub recorder: &'a Recorder,
     /// Room for what arrives.
-    pub budget: &'a Budget,
+    pub budget: &'a Arc<Budget>,
 }
 
 impl Service {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Reservation;
+
 /// Names (lower case) and values, in the order in which they were sent.
 pub type Metadata = Box<[(Box<str>, Box<str>)]>;
 
@@ -64,6 +66,8 @@ impl Blob {
 pub struct NewBlob {
     /// The bytes, owned (see [`Blob::content`]).
     pub content: Bytes,
+    /// What was reserved for the content while it arrived.
+    pub room: Reservation,
     /// MD5 of the content.
     pub md5: Option<[u8; 16]>,
     /// Content headers.

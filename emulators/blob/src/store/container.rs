@@ -107,7 +107,6 @@ impl Container {
         new: NewBlob,
         conditions: &Conditions,
         stamp: Stamp,
-        budget: &Budget,
     ) -> Result<Written, StorageError> {
         let mut blob = Blob {
             content: new.content,
@@ -121,14 +120,14 @@ impl Container {
         let mut blobs = self.write_open()?;
         if let Some((key, there)) = blobs.by_name.get_key_value(name) {
             conditions.check_write(Some((there.etag, there.modified_us)))?;
-            budget.exchange(weight(name, there), weight(name, &blob))?;
+            new.room.turn_into(weight(name, &blob), weight(name, there))?;
             blob.created_us = there.created_us;
             let (key, blob) = (Arc::clone(key), Arc::new(blob));
             blobs.by_name.insert(Arc::clone(&key), Arc::clone(&blob));
             return Ok(self.written(key, blob));
         }
         conditions.check_write(None)?;
-        budget.exchange(0, weight(name, &blob))?;
+        new.room.turn_into(weight(name, &blob), 0)?;
         let (key, blob): (Arc<str>, _) = (name.into(), Arc::new(blob));
         blobs.by_name.insert(Arc::clone(&key), Arc::clone(&blob));
         Ok(self.written(key, blob))

@@ -48,7 +48,7 @@ impl Stamps {
     }
 }
 
-/// The memory that all blobs together may take.
+/// The memory that all blobs together may take, those that are still arriving included.
 #[derive(Debug)]
 pub struct Budget {
     used_bytes: AtomicU64,
@@ -79,6 +79,12 @@ impl Budget {
         Ok(())
     }
 
+    /// Room for a blob that arrives: none yet.
+    #[must_use]
+    pub fn reserve(self: &Arc<Self>) -> Reservation {
+        Reservation { budget: Arc::clone(self), bytes: 0 }
+    }
+
     fn exchange(&self, old_bytes: u64, new_bytes: u64) -> Result<(), StorageError> {
         let step = |used: u64| {
             let used = used.saturating_sub(old_bytes).saturating_add(new_bytes);
@@ -92,6 +98,38 @@ impl Budget {
         let step = |used: u64| Some(used.saturating_sub(bytes));
         // The closure never refuses, so there is nothing to handle.
         let _ = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+    }
+}
+
+/// Room for a blob on its way into the store. Dropping it gives the room back.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Takes so many further bytes.
+    ///
+    /// # Errors
+    /// `MemoryLimit`.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), StorageError> {
+        self.budget.exchange(0, bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Makes it the weight of a stored blob, in the place of the weight of what was there.
+    fn turn_into(mut self, weight: u64, old_weight: u64) -> Result<(), StorageError> {
+        self.budget.exchange(self.bytes + old_weight, weight)?;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
     }
 }
 
@@ -203,7 +241,7 @@ impl Store {
         conditions: &Conditions,
         now_us: u64,
     ) -> Result<Written, StorageError> {
-        self.container(container)?.put(name, new, conditions, self.stamps.at(now_us), &self.budget)
+        self.container(container)?.put(name, new, conditions, self.stamps.at(now_us))
     }
 
     /// Changes what is said about a blob, and returns it as it is now.

@@ -6,9 +6,10 @@ fn store_with(limit_bytes: u64) -> Store {
     store
 }
 
-fn new_blob(content: &str) -> NewBlob {
+fn new_blob(store: &Store, content: &str) -> NewBlob {
     NewBlob {
         content: bytes::Bytes::copy_from_slice(content.as_bytes()),
+        room: store.budget.reserve(),
         md5: None,
         headers: ContentHeaders::default(),
         metadata: Metadata::default(),
@@ -16,7 +17,9 @@ fn new_blob(content: &str) -> NewBlob {
 }
 
 fn put(store: &Store, name: &str, content: &str) -> Result<Arc<Blob>, StorageError> {
-    store.put_blob("box", name, new_blob(content), &Conditions::default(), 7).map(|written| written.blob)
+    store
+        .put_blob("box", name, new_blob(store, content), &Conditions::default(), 7)
+        .map(|written| written.blob)
 }
 
 fn names(page: &BlobPage) -> Vec<String> {
@@ -79,7 +82,8 @@ fn a_delimiter_folds_names_and_pages_go_on_behind_the_fold() {
 fn tags_differ_though_the_clock_stands_still_and_creation_is_kept() {
     let store = store_with(1 << 20);
     let first = put(&store, "a", "1").expect("room");
-    let second = store.put_blob("box", "a", new_blob("2"), &Conditions::default(), 9).expect("room").blob;
+    let second =
+        store.put_blob("box", "a", new_blob(&store, "2"), &Conditions::default(), 9).expect("room").blob;
     let third = put(&store, "b", "3").expect("room");
     assert!(first.etag != second.etag && second.etag != third.etag && first.etag != third.etag);
     assert_eq!((second.created_us, second.modified_us), (7, 9));
@@ -90,7 +94,7 @@ fn a_failed_condition_leaves_the_old_blob() {
     let store = store_with(1 << 20);
     put(&store, "a", "old").expect("room");
     let only_new = Conditions { if_none_match: Some(TagMatch::Any), ..Conditions::default() };
-    let refused = store.put_blob("box", "a", new_blob("new"), &only_new, 8);
+    let refused = store.put_blob("box", "a", new_blob(&store, "new"), &only_new, 8);
     assert!(matches!(refused, Err(StorageError::BlobAlreadyExists)));
     assert_eq!(&store.container("box").expect("there").get("a").expect("there").content[..], b"old");
 }
@@ -106,6 +110,28 @@ fn the_memory_limit_refuses_keeps_the_old_blob_and_deleting_makes_room() {
     put(&store, "b", "12345").expect("fits again");
     store.delete_container("box", &Conditions::default()).expect("it is there");
     assert_eq!(store.budget.used_bytes(), 0);
+}
+
+#[test]
+fn what_arrives_counts_until_it_is_dropped_or_stored() {
+    let store = store_with(2 * limits::OVERHEAD_BYTES + 10);
+    let (mut first, mut second) = (store.budget.reserve(), store.budget.reserve());
+    first.grow(limits::OVERHEAD_BYTES).expect("fits");
+    first.grow(6).expect("fits");
+    assert!(matches!(second.grow(5), Err(StorageError::MemoryLimit { .. })), "the first is still arriving");
+    drop(first);
+    second.grow(6).expect("the first gave its room back");
+    let new = NewBlob { room: second, ..new_blob(&store, "123456") };
+    store.put_blob("box", "a", new, &Conditions::default(), 7).expect("fits");
+    let weight = limits::OVERHEAD_BYTES + "123456".len() as u64 + "a".len() as u64;
+    assert_eq!(store.budget.used_bytes(), limits::OVERHEAD_BYTES + weight, "counted once");
+
+    let mut third = store.budget.reserve();
+    third.grow(3).expect("fits");
+    let only_new = Conditions { if_none_match: Some(TagMatch::Any), ..Conditions::default() };
+    let new = NewBlob { room: third, ..new_blob(&store, "123") };
+    assert!(store.put_blob("box", "a", new, &only_new, 8).is_err(), "it is there");
+    assert_eq!(store.budget.used_bytes(), limits::OVERHEAD_BYTES + weight, "what was refused counts no more");
 }
 
 #[test]

@@ -76,6 +76,28 @@ fn the_memory_limit_refuses_and_deleting_makes_room() {
     assert_eq!(server.put("/box/b", &[], &[b'x'; 2000]).status, 201);
 }
 
+/// Bodies of no declared length used to count only when they were whole: a few of them took many times the limit.
+#[test]
+fn the_memory_limit_holds_for_bodies_that_are_not_whole_yet() {
+    const LIMIT_BYTES: usize = 256 << 10;
+    let server = Server::with_memory_limit(LIMIT_BYTES as u64);
+    server.signed("PUT", "/box?restype=container", &[], b"");
+    let mut request = Request::new("PUT", "/devstoreaccount1/box/a", &[("x-ms-blob-type", "BlockBlob")], b"");
+    request.target = format!("{}?{}", request.target, super::support::account_sas(&[]));
+    let head = String::from_utf8(request.bytes()).expect("text");
+    let head = head.replace("Content-Length: 0", "Transfer-Encoding: chunked");
+    assert!(head.contains("chunked"), "{head}");
+    let chunk = [format!("{LIMIT_BYTES:x}\r\n").as_bytes(), &[b'x'; LIMIT_BYTES], b"\r\n"].concat();
+
+    // There is no last chunk: only the limit can end this.
+    assert_eq!(server.send(&[head.as_bytes(), &chunk].concat()).refusal(), (507, "InsufficientStorage"));
+    let half = LIMIT_BYTES / 2;
+    assert_eq!(server.put("/box/b", &[], &vec![b'x'; half]).status, 201, "its room was given back");
+    assert_eq!(server.send(&[head.as_bytes(), &chunk].concat()).refusal(), (507, "InsufficientStorage"));
+    let fits = [head.as_bytes(), b"3\r\nabc\r\n0\r\n\r\n"].concat();
+    assert_eq!(server.send(&fits).status, 201);
+}
+
 #[test]
 fn a_half_sent_body_leaves_no_blob() {
     let server = Server::with_box();

@@ -6,11 +6,14 @@ use amqp::client::{
     ClientError, ConnectOptions, Connection, Delivery, Receiver, ReceiverOptions, SaslMechanism, connect,
     put_token,
 };
-use amqp::message::Sections;
-use amqp::performative::{DeliveryState, Rejected};
-use amqp::{Map, Value};
+use amqp::encode::Encode as _;
+use amqp::message::{Properties, Sections, put_application_properties};
+use amqp::performative::{Attach, Begin, Close, DeliveryState, Flow, Rejected, Role, Transfer};
+use amqp::sasl::{Mechanisms, Outcome, Sasl};
+use amqp::{Frame, Map, Performative, ProtocolHeader, Value};
+use bytes::BytesMut;
 
-use crate::support::{PATIENCE, Server, message};
+use crate::support::{PATIENCE, Peer, Server, begin, message, open, transfer};
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -205,4 +208,69 @@ fn who_does_not_speak_amqp_is_told_apart_from_who_is_not_there() {
         let error = connect(options).await.expect_err("nothing is said");
         assert!(matches!(error, ClientError::ConnectTimeout { .. }), "{error}");
     });
+}
+
+/// Takes a connection as a broker does, up to its session.
+fn accepted(listener: &std::net::TcpListener) -> Peer {
+    let mut peer = Peer::over(listener.accept().expect("a connection").0);
+    let say = |peer: &mut Peer, sasl: Sasl| {
+        let mut out = BytesMut::new();
+        Frame::put_sasl(&mut out, &sasl);
+        peer.write(&out);
+    };
+    assert_eq!(peer.protocol_header(), ProtocolHeader::Sasl);
+    peer.write(ProtocolHeader::Sasl.bytes());
+    say(&mut peer, Sasl::Mechanisms(Mechanisms { sasl_server_mechanisms: vec!["ANONYMOUS".into()] }));
+    assert!(matches!(peer.frame(), Some(Frame::Sasl(Sasl::Init(_)))));
+    say(&mut peer, Sasl::Outcome(Outcome { code: 0, additional_data: None }));
+    assert_eq!(peer.protocol_header(), ProtocolHeader::Amqp);
+    peer.write(ProtocolHeader::Amqp.bytes());
+    peer.put(open());
+    peer.put(Begin { remote_channel: Some(0), ..begin(1000) });
+    peer
+}
+
+/// Answers an attach; the link's handle.
+fn attached(peer: &mut Peer) -> u32 {
+    let (Performative::Attach(attach), _) = peer.wait_for(|p| matches!(p, Performative::Attach(_))) else {
+        unreachable!("it was matched")
+    };
+    let (handle, role) = (attach.handle, attach.role.peer());
+    let initial_delivery_count = (role == Role::Sender).then_some(0);
+    peer.put(Attach { role, initial_delivery_count, ..attach });
+    handle
+}
+
+/// The answer to one request and the end of the connection come in one read: the end reaches the other request too.
+#[test]
+fn a_connection_that_ends_behind_an_answer_ends_every_request() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let broker = std::thread::spawn(move || {
+        let mut peer = accepted(&listener);
+        let (answers, requests) = (attached(&mut peer), attached(&mut peer));
+        peer.put(Flow { next_incoming_id: Some(0), ..peer.flow(requests, 10) });
+        let (_, request) = peer.wait_for(|p| matches!(p, Performative::Transfer(_)));
+        peer.wait_for(|p| matches!(p, Performative::Transfer(_)));
+        let asked = Sections::scan(&request).and_then(|sections| sections.properties(&request)).expect("it");
+        let mut answer = BytesMut::new();
+        Properties { correlation_id: asked.message_id, ..Properties::default() }.encode(&mut answer);
+        put_application_properties(&mut answer, &Map::new().with_string("statusCode", Value::Int(200)));
+        let mut out = BytesMut::new();
+        let head = Transfer { settled: Some(true), ..transfer(answers, 0) };
+        Frame::put_transfer(&mut out, 0, &head, &[&answer]);
+        Frame::put(&mut out, 0, &Close { error: None }.into());
+        peer.write(&out);
+        while peer.read() {}
+    });
+    run(async {
+        let connection = connect(ConnectOptions::new(&address, "test")).await.expect("a connection");
+        let node = connection.requester("node").await.expect("links");
+        let properties = Map::new();
+        let ask = || node.request(&properties, &Value::Null);
+        let (first, second) = tokio::join!(ask(), ask());
+        assert_eq!(first.expect("it was answered").status, 200);
+        assert!(second.expect_err("it was not").is_connection_lost());
+    });
+    broker.join().expect("no panic");
 }

@@ -71,7 +71,9 @@ impl EntityPath {
             },
             None => (path, Part::Main),
         };
-        (!name.is_empty()).then(|| Self { name: name.to_owned(), part })
+        // A part belongs to an entity; its segment alone names none.
+        let is_segment = [DEAD_LETTER, TRANSFER].iter().any(|segment| name.eq_ignore_ascii_case(segment));
+        (!name.is_empty() && !is_segment).then(|| Self { name: name.to_owned(), part })
     }
 }
 
@@ -107,11 +109,21 @@ mod tests {
 
     #[test]
     fn an_address_without_a_name_names_nothing() {
-        for form in ["", "/", "sb://host", "sb://host/", "%ff", "/$DeadLetterQueue"] {
-            assert_eq!(
-                Address::parse(form).filter(|a| !matches!(a, Address::Entity(e) if !e.name.is_empty())),
-                None
-            );
+        for form in ["", "/", "sb://host", "sb://host/", "%ff"] {
+            assert_eq!(Address::parse(form), None, "{form}");
+        }
+    }
+
+    #[test]
+    fn a_part_without_its_entity_names_nothing() {
+        for form in [
+            "$DeadLetterQueue",
+            "/$deadletterqueue",
+            "sb://host/$DeadLetterQueue",
+            "$DeadLetterQueue/$management",
+            "$Transfer/$DeadLetterQueue",
+        ] {
+            assert_eq!(Address::parse(form), None, "{form}");
         }
     }
 }

@@ -19,6 +19,9 @@ pub const HEADER_BYTES_DEFAULT: usize = 4 << 10;
 pub const BUFFER_BYTES_MIN: usize = 8192;
 /// What Go adds to its limit of header bytes (`net/http`, `initialReadLimitSize`).
 pub const HEADER_BYTES_SLOP: usize = 4096;
+/// Longest wait for a whole request head, from the accept or, later on a connection, from its first byte (daprd's
+/// ReadHeaderTimeout: 10 s). Between two requests a connection may be idle for ever, as in daprd.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed, for example because all file descriptors are in use.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Free ports that are tried until one is free at every address of the API.

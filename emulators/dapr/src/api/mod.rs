@@ -2,6 +2,7 @@
 
 mod baggage;
 mod bindings;
+mod head_clock;
 mod invoke;
 mod metadata;
 mod reply;

@@ -6,6 +6,7 @@ mod properties;
 mod secrets;
 mod yaml;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -106,12 +107,10 @@ pub enum ResourceError {
         source: std::io::Error,
     },
     /// A file is too large to be a component file.
-    #[error("{path} has {bytes} bytes, more than the {RESOURCE_FILE_BYTES_MAX} a component file may have")]
+    #[error("{path} has more than the {RESOURCE_FILE_BYTES_MAX} bytes a component file may have")]
     TooLarge {
         /// Which.
         path: PathBuf,
-        /// Its size.
-        bytes: u64,
     },
     /// A document is no YAML, has an unknown key, lacks one, or has a value of another type.
     #[error("{place}: {message}")]
@@ -202,11 +201,15 @@ fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, ResourceError> {
 /// When it cannot be read or is larger than a component file may be.
 pub fn read_file(path: &Path) -> Result<String, ResourceError> {
     let read_error = |source| ResourceError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(read_error)?.len();
-    if bytes > RESOURCE_FILE_BYTES_MAX {
-        return Err(ResourceError::TooLarge { path: path.to_owned(), bytes });
+    let file = std::fs::File::open(path).map_err(read_error)?;
+    // What the file system says about the size is not asked: pipes and devices have none, and a file may grow.
+    let mut bytes = Vec::new();
+    file.take(RESOURCE_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read_error)?;
+    if bytes.len() as u64 > RESOURCE_FILE_BYTES_MAX {
+        return Err(ResourceError::TooLarge { path: path.to_owned() });
     }
-    std::fs::read_to_string(path).map_err(read_error)
+    String::from_utf8(bytes)
+        .map_err(|error| read_error(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))
 }
 
 /// Parses a YAML document, with the file and line in its errors.

@@ -127,6 +127,38 @@ fn a_missing_folder_is_an_error() {
     assert!(error.to_string().contains("/no/such/folder"), "{error}");
 }
 
+/// A pipe has no size that could be asked beforehand; it used to be read to its end, whatever its length.
+#[test]
+fn a_pipe_is_read_as_far_as_a_file_may_go() {
+    let limit = usize::try_from(RESOURCE_FILE_BYTES_MAX).expect("it fits");
+    let folder = folder(&[]);
+    let pipe = folder.path().join("pipe.yaml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there");
+    assert!(made.success());
+    for (length, fits) in [(limit + 1, false), (limit, true)] {
+        let end = pipe.clone();
+        let writer = std::thread::spawn(move || fs::write(end, vec![b'#'; length]));
+        let read = read_file(&pipe);
+        writer.join().expect("no panic").expect("all of it was read");
+        match read {
+            Ok(text) => assert!(fits && text.len() == length, "{} of {length}", text.len()),
+            Err(error) => {
+                assert!(!fits && matches!(error, ResourceError::TooLarge { .. }), "{error}");
+                assert!(error.to_string().contains("pipe.yaml has more than"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_named() {
+    let folder = folder(&[]);
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, [0xff, 0xfe]).expect("a file");
+    let error = read_file(&path).expect_err("no UTF-8");
+    assert!(matches!(&error, ResourceError::Read { .. }) && error.to_string().contains("a.yaml"), "{error}");
+}
+
 #[test]
 fn secrets_are_flat_or_of_many_values() {
     let json = r#"{"a":{"b":"1","c":[true,{"d":2}]},"plain":"p"}"#;

@@ -57,16 +57,19 @@ fn the_queues_own_limit_holds_for_every_message() {
     peer.must_complete(&second);
 }
 
-/// A message that is delivered before its end can be settled after it.
+/// A message that is delivered before its end can be settled after it. Its receiver waits before it is sent, so it is
+/// delivered at the instant at which it comes in, however slow the machine is.
 #[test]
 fn a_locked_message_does_not_expire() {
+    const LIFE_MS: u32 = 50;
     let server = Server::with(vec![QueueConfig { dead_letter_on_expiration: true, ..queue("q") }]);
     let mut peer = server.peer();
     let sender = peer.sender("q");
     let receiver = peer.receiver("q");
-    peer.must_send(sender, &annotated("locked", &Map::new(), Some(1000)));
-    let locked = peer.receive_one(receiver);
-    peer.must_send(sender, &annotated("waits", &Map::new(), Some(1000)));
+    peer.credit(receiver, 1);
+    peer.must_send(sender, &annotated("locked", &Map::new(), Some(LIFE_MS)));
+    let locked = peer.receive(receiver);
+    peer.must_send(sender, &annotated("waits", &Map::new(), Some(LIFE_MS)));
     let dead = peer.receiver("q/$DeadLetterQueue");
     assert_eq!(peer.receive_one(dead).body(), "waits", "this one's time is over, so the other's is");
     assert_eq!(server.count("q", "locked"), 1);

@@ -8,6 +8,7 @@ mod file;
 mod jsonc;
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use duration::{Iso8601Duration, parse_duration_us};
@@ -101,11 +102,14 @@ impl NamespaceConfig {
     /// When it cannot be read or does not say what a configuration says; the error tells where and what to do.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
-        if std::fs::metadata(path).map_err(read)?.len() > CONFIG_BYTES_MAX {
+        // What is no plain file has no size to ask for: one byte too many tells.
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(read)?;
+        file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > CONFIG_BYTES_MAX {
             let problem = "the file is larger than any configuration; check the path given to --config";
             return Err(ConfigError::NotText { path: path.to_owned(), problem });
         }
-        let bytes = std::fs::read(path).map_err(read)?;
         let Ok(text) = String::from_utf8(bytes) else {
             let problem = "the file is not UTF-8 text; save it as UTF-8";
             return Err(ConfigError::NotText { path: path.to_owned(), problem });

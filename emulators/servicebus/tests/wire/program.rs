@@ -7,6 +7,7 @@ use std::time::Instant;
 use amqp::performative::Role;
 use amqp::{Frame, Performative};
 use bytes::BytesMut;
+use servicebus_emulator::limits::CONFIG_BYTES_MAX;
 
 use crate::support::{PATIENCE, Peer, attach, begin, message, open};
 
@@ -263,4 +264,18 @@ fn a_high_handle_costs_no_more_than_a_low_one() {
     assert!(more < 16 << 20, "{SESSIONS} refused links took {more} bytes");
     drop(child.stdin.take());
     assert_eq!(ended(child).0, Some(0));
+}
+
+/// A pipe says that it is empty, and may never end.
+#[test]
+fn a_config_is_read_no_further_than_one_may_be_long() {
+    let mut child = start(&["--config", "/dev/stdin", "--check-config"]);
+    let mut pipe = child.stdin.take().expect("piped");
+    let blanks = vec![b' '; 64 << 10];
+    // It may have seen enough before the last.
+    let _ = (0..=CONFIG_BYTES_MAX / (64 << 10)).try_for_each(|_| pipe.write_all(&blanks));
+    drop(pipe);
+    let (code, stderr) = ended(child);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("larger than any configuration"), "{stderr}");
 }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::ClientError;
 use super::handshake::Established;
@@ -53,8 +53,10 @@ pub(super) async fn run(
     while let Ok(command) = commands.try_recv() {
         refuse(command, &error);
     }
-    if let Some(closed) = closed {
-        let _ = closed.send(());
+    match closed {
+        Some(closed) => drop(closed.send(())),
+        // A peer that closed waits for the answer, which is behind what was not written yet.
+        None => drop(timeout(CLOSE_TIMEOUT, driver.writer.write_all(&driver.session.out)).await),
     }
 }
 
@@ -155,14 +157,15 @@ impl Driver {
     async fn say_goodbye(&mut self) {
         self.session.flush_accepted();
         Frame::put(&mut self.session.out, 0, &Close { error: None }.into());
+        let out = std::mem::take(&mut self.session.out);
         let goodbye = async {
-            self.writer.write_all(&self.session.out).await?;
+            self.writer.write_all(&out).await?;
             self.writer.shutdown().await?;
             while self.reader.read_buf(&mut self.inbox).await? > 0 {
                 self.inbox.clear();
             }
             Ok::<_, std::io::Error>(())
         };
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
+        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
     }
 }

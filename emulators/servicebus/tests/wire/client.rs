@@ -274,3 +274,20 @@ fn a_connection_that_ends_behind_an_answer_ends_every_request() {
     });
     broker.join().expect("no panic");
 }
+
+/// Part 2, §2.4.6: whoever closes waits for the other's close.
+#[test]
+fn a_close_is_answered() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let broker = std::thread::spawn(move || {
+        let mut peer = accepted(&listener);
+        peer.put(Close { error: None });
+        assert_eq!(peer.closed(), None);
+    });
+    run(async {
+        let connection = connect(ConnectOptions::new(&address, "test")).await.expect("a connection");
+        assert!(connection.lost().await.is_connection_lost());
+        tokio::task::spawn_blocking(|| broker.join()).await.expect("it ran").expect("no panic");
+    });
+}

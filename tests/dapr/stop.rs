@@ -1,7 +1,12 @@
 //! What a stop leaves behind, and what the death of a broker does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use reqwest::Method;
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::broker::{Broker, MAX_DELIVERY_COUNT, plain};
 use super::gate::holding;
@@ -71,18 +76,60 @@ async fn a_stop_under_load_leaves_nothing_locked() {
     }
 }
 
+/// The stop of the inputs used to be dropped together with what it still had to settle.
+#[tokio::test]
+async fn a_signal_while_inputs_stop_for_an_unwell_application_lets_the_delivery_in_flight_finish() {
+    if is_real_daprd("its stop for an unwell application is another") {
+        return;
+    }
+    let broker = Broker::start();
+    let (health, held) = (Arc::new(AtomicU16::new(200)), Arc::new(Semaphore::new(0)));
+    let (now, gate) = (Arc::clone(&health), Arc::clone(&held));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let app = App::answering(listener, move |call| {
+        let (now, gate) = (Arc::clone(&now), Arc::clone(&gate));
+        async move {
+            match (&call.method, &*call.path) {
+                (&Method::POST, "/q") => gate.acquire().await.map_or(500, |permit| {
+                    permit.forget();
+                    200
+                }),
+                (_, "/healthz") => now.load(Ordering::SeqCst),
+                _ => 200,
+            }
+        }
+    });
+    let setup = Setup::new()
+        .file("q.yaml", broker.binding("input", &[]))
+        .app(app.port)
+        .args(&["--enable-app-health-check", "--app-health-probe-interval=1", "--app-health-threshold=1"])
+        .args(&["--dapr-graceful-shutdown-seconds=20"]);
+    let dapr = setup.start().await;
+    broker.send(plain(1)).await;
+    app.called(&Method::POST, "/q", 1).await;
+    health.store(500, Ordering::SeqCst);
+    dapr.logged("App is now unhealthy").await;
+    dapr.signal("-TERM");
+    stopping(&dapr).await;
+    held.add_permits(1);
+    let ended = dapr.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    let counts = broker.counts("q").await;
+    assert_eq!((counts.completed_total, counts.locked), (1, 0), "{counts:?}");
+}
+
 #[tokio::test]
 async fn the_application_can_still_send_while_its_last_messages_are_finished() {
     let broker = Broker::start();
-    let (started, stopped) = (tokio::sync::Semaphore::new(0), tokio::sync::Semaphore::new(0));
-    let phases = std::sync::Arc::new((started, stopped));
+    let (started, stopped) = (Semaphore::new(0), Semaphore::new(0));
+    let phases = Arc::new((started, stopped));
     let (url, listener) = (
-        std::sync::Arc::new(std::sync::OnceLock::<String>::new()),
-        tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port"),
+        Arc::new(std::sync::OnceLock::<String>::new()),
+        TcpListener::bind("127.0.0.1:0").await.expect("a port"),
     );
-    let (to, at) = (std::sync::Arc::clone(&url), std::sync::Arc::clone(&phases));
+    let (to, at) = (Arc::clone(&url), Arc::clone(&phases));
     let app = App::answering(listener, move |call| {
-        let (to, at) = (std::sync::Arc::clone(&to), std::sync::Arc::clone(&at));
+        let (to, at) = (Arc::clone(&to), Arc::clone(&at));
         async move {
             if call.method != Method::POST {
                 return 200;

@@ -10,7 +10,6 @@ mod blob_store;
 mod blobs;
 mod command_line;
 mod components;
-mod inputs;
 mod support;
 
 use std::path::PathBuf;

@@ -37,6 +37,9 @@ pub(crate) fn verdict(report: &Report) -> String {
     let seconds = measured.duration_seconds.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default();
     match measured.throughput_per_second {
         Some(throughput) => format!("{orders} orders in {seconds}: {} orders/s", rate(throughput)),
+        None if report.clean => {
+            format!("{orders} orders, all as they should be, but not each was recorded: no throughput")
+        }
         None => format!("{orders} orders, and not all of them as they should be: no throughput"),
     }
 }
@@ -255,6 +258,17 @@ mod tests {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
         assert!(!text.contains("orders/s"));
+    }
+
+    /// A recorder that was full hides when the last blob was written, not that all are there.
+    #[test]
+    fn a_clean_run_that_was_not_recorded_whole_is_not_called_a_bad_one() {
+        let mut report = sample::report();
+        report.measured.throughput_per_second = None;
+        assert_eq!(
+            verdict(&report),
+            "1,000 orders, all as they should be, but not each was recorded: no throughput"
+        );
     }
 
     #[test]

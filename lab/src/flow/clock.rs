@@ -32,19 +32,28 @@ where
     F: Fn() -> A,
     A: Future<Output = Result<u64, FlowError>>,
 {
-    let mut best: Option<(u64, i64)> = None;
+    let mut best: Option<ClockOffset> = None;
     for _ in 0..limits::CLOCK_REQUESTS {
-        let (sent_us, begun) = (now_us(), Instant::now());
-        let theirs = ask().await?;
-        let round_trip = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let middle = sent_us.saturating_add(round_trip / 2);
-        let offset_us = theirs as i64 - middle as i64;
-        if best.is_none_or(|(quickest, _)| round_trip < quickest) {
-            best = Some((round_trip, offset_us));
+        // The round trip begins before the lab's clock is read: a pause between the two then widens the error. The other
+        // way round it would move the offset, and the error would not tell.
+        let begun = Instant::now();
+        let sent_us = now_us();
+        let theirs_us = ask().await?;
+        let round_trip_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let found = estimate(of, sent_us, theirs_us, round_trip_us);
+        if best.as_ref().is_none_or(|best| found.error_us < best.error_us) {
+            best = Some(found);
         }
     }
-    let (round_trip, offset_us) = best.unwrap_or((u64::MAX, 0));
-    Ok(ClockOffset { of: of.to_owned(), offset_us, error_us: round_trip.div_ceil(2) })
+    Ok(best.unwrap_or(ClockOffset { of: of.to_owned(), offset_us: 0, error_us: u64::MAX }))
+}
+
+/// What one request tells: the answer was read somewhere within the round trip, most likely in its middle.
+fn estimate(of: &str, sent_us: u64, theirs_us: u64, round_trip_us: u64) -> ClockOffset {
+    let middle_us = sent_us.saturating_add(round_trip_us / 2);
+    // One more than the half, for the two instants that were cut to whole microseconds.
+    let error_us = round_trip_us.div_ceil(2).saturating_add(1);
+    ClockOffset { of: of.to_owned(), offset_us: theirs_us as i64 - middle_us as i64, error_us }
 }
 
 /// Microseconds to be added to an instant of `from` to get one of `to`. A difference within the error is noise, and
@@ -75,10 +84,21 @@ mod tests {
         assert_eq!(shift(10_000, -5_020), 4_980);
     }
 
+    /// Of every instant of the round trip at which the other clock may have been read.
+    #[test]
+    fn an_offset_is_found_within_its_error() {
+        let (sent_us, round_trip_us, true_offset_us) = (10_000_000, 701, 3_000_000);
+        for read_at_us in [0, 1, 350, 351, 700, 701] {
+            let found = estimate("broker", sent_us, sent_us + read_at_us + true_offset_us, round_trip_us);
+            let off_us = found.offset_us.abs_diff(true_offset_us as i64);
+            assert!(off_us <= found.error_us, "read at {read_at_us}: {found:?}");
+        }
+    }
+
     #[tokio::test]
-    async fn an_offset_is_found_within_its_error() {
-        let found = offset("broker", || async { Ok(now_us() + 3_000_000) }).await.unwrap();
-        let off = (found.offset_us - 3_000_000).unsigned_abs();
-        assert!(off <= found.error_us + 2, "{found:?}");
+    async fn a_clock_that_is_hours_ahead_is_seen_so() {
+        let hour_us = 3_600_000_000;
+        let found = offset("broker", || async { Ok(now_us() + 5 * hour_us) }).await.unwrap();
+        assert!(found.offset_us.abs_diff(5 * hour_us as i64) < hour_us, "{found:?}");
     }
 }

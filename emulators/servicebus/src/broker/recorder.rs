@@ -147,10 +147,11 @@ impl Recorder {
         self.change(tag, |row| row.sequence_number = sequence_number);
     }
 
-    /// Notes a delivery; `delivery_count` includes it.
+    /// Notes a delivery; `delivery_count` includes it. The row keeps the instant of the first one: until then the message
+    /// waited in the queue, and later ones are a receiver's doing.
     pub fn delivered(&self, tag: u32, now_us: Micros, sequence_number: u64, delivery_count: u32) {
         self.change(tag, |row| {
-            row.delivered_us = Some(now_us);
+            row.delivered_us.get_or_insert(now_us);
             row.settled_us = None;
             row.sequence_number = sequence_number;
             row.delivery_count = delivery_count;

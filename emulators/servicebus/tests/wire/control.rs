@@ -71,6 +71,28 @@ fn the_recorder_tells_a_messages_life() {
     assert_eq!(rows[1]["sequence_number"], json!(4), "the number under which it was delivered");
 }
 
+/// A redelivered order's wait in the queue once had its lock's time in it.
+#[test]
+fn the_recorder_keeps_the_first_of_several_deliveries() {
+    let server = Server::start();
+    record(&server);
+    let mut peer = server.peer();
+    let sender = peer.sender("q");
+    let receiver = peer.receiver("q");
+    peer.must_send(sender, &message(r#"{"orderId":1}"#));
+    let received = peer.receive_one(receiver);
+    let first = rows(&server).remove(0);
+    let abandon =
+        Modified { delivery_failed: Some(true), undeliverable_here: None, message_annotations: None };
+    peer.settle(&received, DeliveryState::Modified(abandon));
+    let received = peer.receive_one(receiver);
+    peer.must_complete(&received);
+    let last = rows(&server).remove(0);
+    assert_eq!(last["delivered_us"], first["delivered_us"]);
+    assert_eq!((&last["delivery_count"], &last["outcome"]), (&json!(2), &json!("completed")));
+    assert!(last["settled_us"].as_i64() > last["delivered_us"].as_i64());
+}
+
 #[test]
 fn the_recorder_tells_how_a_life_ended() {
     let server = Server::with(vec![QueueConfig { max_delivery_count: 1, ..queue("q") }]);

@@ -60,31 +60,26 @@ async fn wait_for_app(runtime: &Runtime, app: &AppChannel) {
     tracing::info!(port, "application discovered");
 }
 
-/// Asks the application for its configuration and its subscriptions, neither of which means anything here.
+/// Asks the application for its configuration, which means nothing here. For its subscriptions daprd asks only where
+/// there is a pub/sub component (`initProgrammaticSubscriptions`).
 async fn ask_for_config(runtime: &Runtime, app: &AppChannel) {
-    let is_on = |name: &str| !runtime.options.disable_init_endpoints.iter().any(|off| off == name);
-    if is_on("config") {
-        let mut headers = json_headers();
-        if let Ok(id) = HeaderValue::from_str(&runtime.options.app_id) {
-            headers.insert("dapr-app-id", id);
-        }
-        let path = PathAndQuery::from_static("/dapr/config");
-        match app.call(Method::GET, path, headers, Bytes::new()).await {
-            Ok(response)
-                if response.status == StatusCode::OK
-                    && serde_json::from_slice::<serde_json::Value>(&response.body).is_err() =>
-            {
-                tracing::warn!("failed to load application configuration: it is not JSON");
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "no application configuration"),
-        }
+    if runtime.options.disable_init_endpoints.iter().any(|off| off == "config") {
+        return;
     }
-    if is_on("subscribe") {
-        let path = PathAndQuery::from_static("/dapr/subscribe");
-        if let Err(error) = app.call(Method::GET, path, json_headers(), Bytes::new()).await {
-            tracing::debug!(%error, "no application subscriptions");
+    let mut headers = json_headers();
+    if let Ok(id) = HeaderValue::from_str(&runtime.options.app_id) {
+        headers.insert("dapr-app-id", id);
+    }
+    let path = PathAndQuery::from_static("/dapr/config");
+    match app.call(Method::GET, path, headers, Bytes::new()).await {
+        Ok(response)
+            if response.status == StatusCode::OK
+                && serde_json::from_slice::<serde_json::Value>(&response.body).is_err() =>
+        {
+            tracing::warn!("failed to load application configuration: it is not JSON");
         }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "no application configuration"),
     }
 }
 

@@ -26,8 +26,7 @@ struct Metadata<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     components: Vec<Component<'a>>,
     extended: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app_connection_properties: Option<AppConnection<'a>>,
+    app_connection_properties: AppConnection<'a>,
     actor_runtime: ActorRuntime,
 }
 
@@ -44,7 +43,8 @@ struct Component<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AppConnection<'a> {
-    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
     protocol: &'a str,
     channel_address: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,8 +78,8 @@ pub(super) fn get(runtime: &Runtime) -> Reply {
         version: &loaded.version,
         capabilities: &loaded.capabilities,
     });
-    let app_connection_properties = options.app_port.map(|port| AppConnection {
-        port,
+    let app_connection_properties = AppConnection {
+        port: options.app_port,
         protocol: &options.app_protocol,
         channel_address: &options.app_channel_address,
         max_concurrency: (options.app_max_concurrency > 0).then_some(options.app_max_concurrency),
@@ -89,7 +89,7 @@ pub(super) fn get(runtime: &Runtime) -> Reply {
             health_probe_timeout: format!("{}ms", options.app_health_probe_timeout),
             health_threshold: options.app_health_threshold,
         }),
-    });
+    };
     let metadata = Metadata {
         id: &options.app_id,
         runtime_version: RUNTIME_VERSION,

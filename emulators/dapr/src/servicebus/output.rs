@@ -153,7 +153,8 @@ fn classify(error: &ClientError) -> Failure {
     let text = causes(error);
     match error.condition() {
         Some("amqp:not-found" | "amqp:unauthorized-access" | "amqp:not-allowed") => Failure::Permanent(text),
-        Some("amqp:link:message-size-exceeded") => Failure::Permanent(text),
+        // azservicebus, `ErrMessageTooLarge`.
+        Some("amqp:link:message-size-exceeded") => Failure::Permanent("the message is too large".to_owned()),
         _ => Failure::Network(text),
     }
 }

@@ -184,9 +184,12 @@ async fn metadata_tells_what_runs_and_takes_what_is_put() {
 async fn metadata_leaves_out_what_is_not_there() {
     let dapr = Setup::new().start().await;
     let metadata = dapr.get("/v1.0/metadata").await.json();
-    for absent in ["components", "appConnectionProperties", "subscriptions"] {
+    for absent in ["components", "actors", "subscriptions", "httpEndpoints", "scheduler"] {
         assert!(metadata.get(absent).is_none(), "{metadata}");
     }
+    // The reference documents say that this is left out too; it is not.
+    let expected = json!({ "protocol": "http", "channelAddress": "127.0.0.1" });
+    assert_eq!(metadata["appConnectionProperties"], expected);
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
             blobs.insert(path, Blob { headers: head.headers, content });
             StatusCode::CREATED.into_response()
         }
-        Method::GET => match blobs.get(&path) {
+        Method::GET | Method::HEAD => match blobs.get(&path) {
             Some(blob) => {
                 let own = blob.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-ms-meta-"));
                 let own: HeaderMap = own.map(|(name, value)| (name.clone(), value.clone())).collect();

@@ -10,6 +10,7 @@ mod blob_store;
 mod blobs;
 mod command_line;
 mod components;
+mod silent_broker;
 mod support;
 
 use std::path::PathBuf;

@@ -18,6 +18,9 @@ use tokio_util::task::AbortOnDropHandle;
 /// Longest wait for a single condition; only a broken program comes near it.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Lines of a log that stand in the message of a test that failed.
+const TAIL_LINES: usize = 5;
+
 /// Another program that is to be tested, by its path.
 pub fn real_daprd() -> Option<PathBuf> {
     std::env::var_os("LAB_DAPRD_BIN").map(PathBuf::from)
@@ -101,21 +104,19 @@ impl Setup {
             command.env_remove(name);
         }
         command
-            .args(["--app-id", "orders", "--dapr-listen-addresses", "127.0.0.1", "--dapr-grpc-port", "0"])
-            .args([
-                "--enable-metrics=false",
-                "--resources-path",
-                &path,
-                "--dapr-http-port",
-                &port.to_string(),
-            ])
+            .args(["--app-id", "orders", "--dapr-listen-addresses", "127.0.0.1", "--enable-metrics=false"])
+            // daprd refuses 0 where there is no application: "conflicts with app-port".
+            .args(["--dapr-http-port", &port.to_string(), "--dapr-grpc-port", &free_port().to_string()])
+            .args(["--resources-path", &path])
             .args(self.args.iter().map(|arg| arg.replace("FOLDER", &path)))
             .envs(self.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        let (log, out) = (Text::default(), Text::default());
+        let log = Text::default();
+        // daprd logs to stdout.
+        let out = if real_daprd().is_some() { log.clone() } else { Text::default() };
         let readers = [
             read_lines(child.stderr.take().expect("piped"), &log),
             read_lines(child.stdout.take().expect("piped"), &out),
@@ -132,6 +133,13 @@ impl Text {
     pub fn text(&self) -> String {
         self.0.lock().expect("no reader panics").clone()
     }
+
+    /// Its last lines, for the message of a test that failed; the whole of it follows there.
+    pub fn tail(&self) -> String {
+        let text = self.text();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
 }
 
 fn read_lines(from: impl std::io::Read + Send + 'static, into: &Text) -> std::thread::JoinHandle<()> {
@@ -145,9 +153,10 @@ fn read_lines(from: impl std::io::Read + Send + 'static, into: &Text) -> std::th
 
 /// A port for a program that does not say which one it found: only an emulator does.
 pub fn any_port() -> u16 {
-    if real_daprd().is_none() {
-        return 0;
-    }
+    if real_daprd().is_none() { 0 } else { free_port() }
+}
+
+fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("bound").port()
 }
@@ -188,7 +197,7 @@ impl Dapr {
         let line = tests::until("the announce line", DEADLINE, || {
             self.assert_runs();
             let text = self.out.text();
-            std::future::ready(if text.ends_with('\n') { Ok(text) } else { Err(self.log.text()) })
+            std::future::ready(if text.ends_with('\n') { Ok(text) } else { Err(self.log.tail()) })
         })
         .await;
         let line: Value = serde_json::from_str(&line).expect("JSON");
@@ -232,7 +241,7 @@ impl Dapr {
     pub async fn ready(&self) {
         tests::until("Dapr to be healthy", DEADLINE, async || match self.get("/v1.0/healthz").await {
             answer if answer.status == 204 => Ok(()),
-            answer => Err((answer.text(), self.log.text())),
+            answer => Err((answer.text(), self.log.tail())),
         })
         .await;
     }
@@ -240,8 +249,7 @@ impl Dapr {
     /// Waits until this stands in the log.
     pub async fn logged(&self, text: &str) {
         tests::until(text, DEADLINE, async || {
-            let log = self.log.text();
-            if log.contains(text) { Ok(()) } else { Err(log) }
+            if self.log.text().contains(text) { Ok(()) } else { Err(self.log.tail()) }
         })
         .await;
     }
@@ -256,7 +264,7 @@ impl Dapr {
     pub async fn ended(mut self) -> Ended {
         let status = tests::until("the end of the program", DEADLINE, || {
             let status = self.child.try_wait().expect("it can be asked");
-            std::future::ready(status.ok_or_else(|| self.log.text()))
+            std::future::ready(status.ok_or_else(|| self.log.tail()))
         })
         .await;
         for reader in self.readers.take().into_iter().flatten() {

@@ -100,5 +100,5 @@ async fn a_lock_is_renewed_as_long_as_the_application_works_and_not_when_that_is
     lost_gate.let_through(deliveries);
     brokers[0].counts_are("the one to be completed", |counts| counts.completed_total == 1).await;
     brokers[1].counts_are("the other to be completed", |counts| counts.completed_total == 1).await;
-    losing.logged("Failed to complete message").await;
+    losing.logged("Error completing message").await;
 }

@@ -176,11 +176,16 @@ impl AppChannel {
     }
 }
 
-/// Reads a body to its end and keeps its beginning; also tells whether that is all of it.
+/// Reads a body to its end and keeps its beginning; also tells whether that is all of it. One that ends before the length
+/// that was announced is taken for what there is of it, as daprd does.
 async fn read_body(mut body: Incoming) -> Result<(Bytes, bool), hyper::Error> {
     let (mut kept, mut is_whole) = (BytesMut::new(), true);
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
+        let frame = match frame {
+            Err(error) if ends_early(&error) => break,
+            frame => frame?,
+        };
+        if let Ok(data) = frame.into_data() {
             if kept.is_empty() && hyper::body::Body::is_end_stream(&body) {
                 return Ok((data, true));
             }
@@ -190,6 +195,12 @@ async fn read_body(mut body: Incoming) -> Result<(Bytes, bool), hyper::Error> {
         }
     }
     Ok((kept.freeze(), is_whole))
+}
+
+fn ends_early(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message()
+        || cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof)
 }
 
 /// An error and what caused it, in one line.

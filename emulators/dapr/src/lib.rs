@@ -68,14 +68,23 @@ async fn bind_to_one_port(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpLi
     Ok(listeners)
 }
 
+/// The end came before everything in flight was over (dapr/kit, `RunnerCloserManager`).
+#[derive(Debug, thiserror::Error)]
+#[error("Graceful shutdown timeout exceeded, forcing shutdown: what was in flight goes back to its queue")]
+pub struct Forced;
+
 /// Serves the API and runs the inputs until the runtime is shut down: then no message is taken any more, those in flight
 /// are finished and settled within the grace time, and after them the calls to the API.
-pub async fn serve(listeners: Vec<TcpListener>, runtime: Arc<Runtime>) {
+///
+/// # Errors
+/// When the grace time was too short for that.
+pub async fn serve(listeners: Vec<TcpListener>, runtime: Arc<Runtime>) -> Result<(), Forced> {
     let api = api::Server::start(listeners, &runtime);
     let mut inputs = lifecycle::run(&runtime).await;
     let (begun, grace) = (Instant::now(), runtime.options.grace());
     // What the inputs have in flight may still call the API.
-    lifecycle::stop_inputs(&mut inputs, grace).await;
-    api.stop(grace.saturating_sub(begun.elapsed()).max(STOP_SETTLE_GRACE)).await;
+    let inputs_ended = lifecycle::stop_inputs(&mut inputs, grace).await;
+    let api_ended = api.stop(grace.saturating_sub(begun.elapsed()).max(STOP_SETTLE_GRACE)).await;
     runtime.close_brokers().await;
+    if inputs_ended && api_ended { Ok(()) } else { Err(Forced) }
 }

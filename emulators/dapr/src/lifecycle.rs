@@ -156,14 +156,16 @@ async fn follow_health(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut V
 
 /// Stops them all at the same time: they take no new message, calls under way finish and are settled; after `grace` those
 /// are cut off and their messages given back. An input is gone only when all of that is over, so what is left of a stop
-/// that was itself broken off can be done by another.
-pub(crate) async fn stop_inputs(running: &mut Vec<RunningInput>, grace: Duration) {
+/// that was itself broken off can be done by another. Tells whether none had to be cut off.
+pub(crate) async fn stop_inputs(running: &mut Vec<RunningInput>, grace: Duration) -> bool {
     running.iter().for_each(RunningInput::stop);
-    if tokio::time::timeout(grace, all_ended(running)).await.is_err() {
+    let in_time = tokio::time::timeout(grace, all_ended(running)).await.is_ok();
+    if !in_time {
         running.iter().for_each(RunningInput::cut);
         let _ = tokio::time::timeout(STOP_SETTLE_GRACE, all_ended(running)).await;
     }
     running.clear();
+    in_time
 }
 
 async fn all_ended(running: &mut [RunningInput]) {

@@ -56,8 +56,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let serve = dapr_emulator::serve(listeners, runtime);
     program::announce("dapr-emulator", env!("CARGO_PKG_VERSION"), &[("http", address)])
         .context("announce the address on stdout")?;
-    serve.await;
-    Ok(())
+    Ok(serve.await?)
 }
 
 fn token(variable: &str) -> anyhow::Result<Option<HeaderValue>> {

@@ -192,11 +192,15 @@ impl Options {
         bytes.filter(|&bytes| bytes > 0).unwrap_or(HEADER_BYTES_DEFAULT)
     }
 
-    /// How long calls in flight may take when the program stops.
+    /// How long calls in flight may take when the program stops. 0 is without end, as in daprd; what is less, its default.
     #[must_use]
     pub fn grace(&self) -> Duration {
-        let seconds = u64::try_from(self.dapr_graceful_shutdown_seconds).unwrap_or(5);
-        Duration::from_secs(seconds.min(SETTING_SECONDS_MAX))
+        let seconds = match u64::try_from(self.dapr_graceful_shutdown_seconds) {
+            Ok(0) => SETTING_SECONDS_MAX,
+            Ok(seconds) => seconds.min(SETTING_SECONDS_MAX),
+            Err(_) => 5,
+        };
+        Duration::from_secs(seconds)
     }
 
     /// Pause between two health probes.

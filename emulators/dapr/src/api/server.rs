@@ -39,12 +39,12 @@ impl Server {
         Self { accepting, connections, stop }
     }
 
-    /// Accepts no more connections, lets requests under way finish within `grace`, then closes.
-    pub async fn stop(mut self, grace: Duration) {
+    /// Accepts no more connections, lets requests under way finish within `grace`, then closes. Tells whether they did.
+    pub async fn stop(mut self, grace: Duration) -> bool {
         self.accepting.shutdown().await;
         self.stop.cancel();
         self.connections.close();
-        let _ = tokio::time::timeout(grace, self.connections.wait()).await;
+        tokio::time::timeout(grace, self.connections.wait()).await.is_ok()
     }
 }
 

@@ -284,6 +284,7 @@ impl Round {
         let received =
             message::decode(message).map_err(|error| format!("error reading the message: {error}"))?;
         let headers = headers(&received.metadata, self.target.tracer)?;
+        check_length(&received.metadata, received.body.len())?;
         let route = self.input.route.clone();
         let call = self.target.app.call(Method::POST, route, headers, received.body);
         let response = tokio::select! {
@@ -308,7 +309,7 @@ impl Round {
                 message_annotations: None,
             })
         };
-        let what = if success { "complete" } else { "abandon" };
+        let what = if success { "completing" } else { "abandoning" };
         let settled = self.settler.settle(delivery.id, state);
         let error = match tokio::time::timeout(self.input.settings.timeout, settled).await {
             Ok(Ok(DeliveryState::Rejected(rejected))) => rejected.error.map_or_else(
@@ -319,7 +320,7 @@ impl Round {
             Ok(Err(error)) => causes(&error),
             Err(_) => "context deadline exceeded".to_owned(),
         };
-        tracing::warn!(binding = self.input.name, error, "Failed to {what} message");
+        tracing::warn!(binding = self.input.name, error, "Error {what} message");
     }
 }
 
@@ -367,6 +368,23 @@ fn headers(metadata: &[(String, String)], tracer: Tracer) -> Result<HeaderMap, S
         }
     }
     Ok(headers)
+}
+
+/// daprd sets the length of its request to a property of that name, and Go's client then refuses the body that does not
+/// have it (`constructRequest`; `net/http`, `transferWriter`).
+fn check_length(metadata: &[(String, String)], body_bytes: usize) -> Result<(), String> {
+    let Some((_, text)) = metadata.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+    else {
+        return Ok(());
+    };
+    let length: i64 = text
+        .parse()
+        .map_err(|_| format!("error invoking app: strconv.ParseInt: parsing {text:?}: invalid syntax"))?;
+    // Nothing or less means that it is not known.
+    if length <= 0 || usize::try_from(length) == Ok(body_bytes) {
+        return Ok(());
+    }
+    Err(format!("error invoking app: http: ContentLength={length} with Body length {body_bytes}"))
 }
 
 /// Names that are not passed on: those that HTTP needs for itself, and those that daprd keeps.
@@ -432,6 +450,18 @@ mod tests {
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["content-type", "kept"]);
         assert_eq!(headers["content-type"], "application/json");
+    }
+
+    #[test]
+    fn a_property_that_names_another_length_is_an_error() {
+        let checked = |text: &str| check_length(&[("Content-Length".to_owned(), text.to_owned())], 12);
+        assert_eq!(
+            [checked("12"), checked("0"), checked("-1"), check_length(&[], 12)],
+            [const { Ok(()) }; 4]
+        );
+        for wrong in ["3", "20", "twelve", ""] {
+            assert!(checked(wrong).expect_err(wrong).starts_with("error invoking app: "));
+        }
     }
 
     #[test]

@@ -65,12 +65,7 @@ impl Broker {
         Self { child, address: at("amqp"), http: at("http"), _folder: folder }
     }
 
-    /// The address of a broker that is not there yet; [`Broker::at`] starts it.
-    pub fn address_for_later() -> String {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.local_addr().expect("bound").to_string()
-    }
-
+    /// A broker at an address that is known before.
     pub fn at(address: &str) -> Self {
         Self::with(&["--listen", address], "PT30S", MAX_DELIVERY_COUNT)
     }

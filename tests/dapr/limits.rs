@@ -1,19 +1,19 @@
-//! How much is held and delivered at a time, by one Dapr and by several, and for how long.
+//! How much is held, delivered and given back at a time, and for how long.
 
-use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
 use super::broker::{Broker, plain};
 use super::gate::holding;
-use super::support::{App, Dapr, Setup};
+use super::support::{App, Dapr, Setup, queue};
 
 async fn dapr(broker: &Broker, app: &App, more: &[(&str, &str)]) -> Dapr {
     Setup::new().file("q.yaml", broker.binding("input", more)).app(app.port).start().await
 }
 
 #[tokio::test]
-async fn no_more_messages_are_held_than_max_active_messages() {
+async fn c41_no_more_messages_are_held_than_max_active_messages() {
     let broker = Broker::start();
     let (app, gate) = holding().await;
     let _dapr = dapr(&broker, &app, &[("maxActiveMessages", "3"), ("maxConcurrentHandlers", "0")]).await;
@@ -29,7 +29,7 @@ async fn no_more_messages_are_held_than_max_active_messages() {
 }
 
 #[tokio::test]
-async fn no_more_are_delivered_at_a_time_than_max_concurrent_handlers() {
+async fn c41_no_more_are_delivered_at_a_time_than_max_concurrent_handlers() {
     let broker = Broker::start();
     let (app, gate) = holding().await;
     let _dapr = dapr(&broker, &app, &[("maxActiveMessages", "5"), ("maxConcurrentHandlers", "2")]).await;
@@ -43,7 +43,7 @@ async fn no_more_are_delivered_at_a_time_than_max_concurrent_handlers() {
 }
 
 #[tokio::test]
-async fn without_limits_messages_come_one_after_the_other() {
+async fn c41_without_limits_messages_come_one_after_the_other() {
     let broker = Broker::start();
     let (app, gate) = holding().await;
     let _dapr = dapr(&broker, &app, &[]).await;
@@ -58,30 +58,7 @@ async fn without_limits_messages_come_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn replicas_compete_for_a_queue_and_each_has_limits_of_its_own() {
-    let broker = Broker::start();
-    let (mut apps, mut daprs) = (Vec::new(), Vec::new());
-    for _ in 0..2 {
-        let (app, gate) = holding().await;
-        daprs.push(dapr(&broker, &app, &[("maxActiveMessages", "4"), ("maxConcurrentHandlers", "0")]).await);
-        apps.push((app, gate));
-    }
-    broker.send_all((0..100).map(plain)).await;
-    for (_, gate) in &apps {
-        gate.holds(4).await;
-    }
-    assert_eq!(broker.counts("q").await.locked, 8);
-    for (_, gate) in &apps {
-        gate.let_through(100);
-    }
-    broker.counts_are("all to be completed", |counts| counts.completed_total == 100).await;
-    let calls: Vec<_> = apps.iter().flat_map(|(app, _)| app.calls_of(&Method::POST, "/q")).collect();
-    let bodies: BTreeSet<_> = calls.iter().map(|call| call.body.clone()).collect();
-    assert_eq!((calls.len(), bodies.len()), (100, 100), "each was delivered once");
-}
-
-#[tokio::test]
-async fn a_lock_is_renewed_as_long_as_the_application_works_and_not_when_that_is_switched_off() {
+async fn c39_c40_a_lock_is_renewed_as_long_as_the_application_works_and_not_when_that_is_switched_off() {
     let (deliveries, short_lock) = (3, "PT2S");
     let brokers = [0, 1].map(|_| Broker::with(&["--listen", "127.0.0.1:0"], short_lock, 100));
     let (renewed, renewed_gate) = holding().await;
@@ -101,4 +78,52 @@ async fn a_lock_is_renewed_as_long_as_the_application_works_and_not_when_that_is
     brokers[0].counts_are("the one to be completed", |counts| counts.completed_total == 1).await;
     brokers[1].counts_are("the other to be completed", |counts| counts.completed_total == 1).await;
     losing.logged("Error completing message").await;
+}
+
+/// Deliveries of two queues count together, and the application's other calls wait as well.
+#[tokio::test]
+async fn c42_no_more_calls_are_made_at_a_time_than_app_max_concurrency() {
+    let broker = Broker::start();
+    let (app, gate) = holding().await;
+    let room = [("direction", "input"), ("maxActiveMessages", "10"), ("maxConcurrentHandlers", "0")];
+    let setup = Setup::new()
+        .file("q.yaml", queue("q", &broker.address, &room))
+        .file("other.yaml", queue("other", &broker.address, &room))
+        .file("out.yaml", queue("other", &broker.address, &[]).replace("{name: other}", "{name: out}"))
+        .args(&["--app-max-concurrency", "2"]);
+    let dapr = setup.app(app.port).start().await;
+    dapr.ready().await;
+    assert_eq!(dapr.get("/v1.0/metadata").await.json()["appConnectionProperties"]["maxConcurrency"], 2);
+    for number in 0..5 {
+        assert_eq!(dapr.create("out", number.into(), serde_json::json!({})).await.status, 204);
+    }
+    broker.send_all((0..5).map(plain)).await;
+    broker.counts_are("all to be held", |counts| counts.locked == 5).await;
+    gate.holds(2).await;
+    let invoked = tokio::spawn(reqwest::get(dapr.url("/v1.0/invoke/orders/method/x")));
+    gate.let_through(10);
+    broker.counts_are("all to be completed", |counts| counts.completed_total == 5).await;
+    let answer = invoked.await.expect("it does not panic").expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(gate.waiting_max(), 2);
+}
+
+/// How long it takes to fail this many deliveries, each of which dead-letters its message.
+async fn failing(deliveries: u64, more: &[(&str, &str)]) -> Duration {
+    let broker = Broker::with(&["--listen", "127.0.0.1:0"], "PT30S", 1);
+    let app = App::start(|call| if call.method == Method::POST { 500 } else { 200 }).await;
+    broker.send_all((0..deliveries).map(plain)).await;
+    let start = Instant::now();
+    let _dapr = dapr(&broker, &app, &[&[("maxActiveMessages", "5")], more].concat()).await;
+    broker.counts_are("every delivery to fail", |counts| counts.dead_lettered == deliveries).await;
+    start.elapsed()
+}
+
+/// Of 45 failures 10 are let through at once, and 5 may wait while they still hold a place: that leaves 30.
+#[tokio::test]
+async fn c43_failures_are_held_down_to_max_retriable_errors_per_second() {
+    let held_down = failing(45, &[("maxRetriableErrorsPerSec", "10")]).await;
+    let free = failing(45, &[("maxRetriableErrorsPerSec", "0")]).await;
+    assert!(held_down > Duration::from_millis(2_500), "{held_down:?}");
+    assert!(free < held_down, "{free:?} without a limit, {held_down:?} with one");
 }

@@ -3,14 +3,18 @@
 //!
 //! The same cases run on a real daprd with `LAB_DAPRD_BIN`. What needs no broker is tested beside the emulator.
 
+mod bad_apps;
 mod broker;
 mod delivery;
+mod differences;
 mod gate;
 mod limits;
 mod output;
+mod raw_app;
 mod stop;
 #[path = "../../emulators/dapr/tests/program/support.rs"]
 mod support;
+mod topology;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

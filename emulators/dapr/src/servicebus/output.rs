@@ -29,6 +29,10 @@ const RETRIABLE: &[&str] = &[
     "com.microsoft:timeout",
 ];
 
+/// A message that the broker does not take for its size, and what azservicebus says of it (`ErrMessageTooLarge`).
+const TOO_LARGE: &str = "amqp:link:message-size-exceeded";
+const TOO_LARGE_MESSAGE: &str = "the message is too large";
+
 /// An output binding on one queue.
 #[derive(Debug)]
 pub struct QueueOutput {
@@ -112,7 +116,11 @@ impl QueueOutput {
                 |error| {
                     let condition = error.condition.as_str();
                     let text = format!("{condition}: {}", error.description.unwrap_or_default());
-                    if is_retriable(condition) { Failure::Retriable(text) } else { Failure::Permanent(text) }
+                    match condition {
+                        TOO_LARGE => Failure::Permanent(TOO_LARGE_MESSAGE.to_owned()),
+                        _ if is_retriable(condition) => Failure::Retriable(text),
+                        _ => Failure::Permanent(text),
+                    }
                 },
             )),
             Ok(Ok(_)) => Err(Failure::Permanent("the broker did not accept the message".to_owned())),
@@ -153,8 +161,7 @@ fn classify(error: &ClientError) -> Failure {
     let text = causes(error);
     match error.condition() {
         Some("amqp:not-found" | "amqp:unauthorized-access" | "amqp:not-allowed") => Failure::Permanent(text),
-        // azservicebus, `ErrMessageTooLarge`.
-        Some("amqp:link:message-size-exceeded") => Failure::Permanent("the message is too large".to_owned()),
+        Some(TOO_LARGE) => Failure::Permanent(TOO_LARGE_MESSAGE.to_owned()),
         _ => Failure::Network(text),
     }
 }

@@ -22,7 +22,7 @@ async fn dapr() -> (Dapr, BlobStore) {
 }
 
 #[tokio::test]
-async fn post_and_put_are_the_same_and_need_no_content_type() {
+async fn c01_post_and_put_are_the_same_and_need_no_content_type() {
     let (dapr, store) = dapr().await;
     let body = br#"{"operation":"create","data":{"a":1},"metadata":{"blobName":"x"}}"#;
     for method in [Method::POST, Method::PUT] {
@@ -45,7 +45,7 @@ async fn doubled_and_trailing_slashes_and_escapes_name_the_same_binding() {
 }
 
 #[tokio::test]
-async fn metadata_comes_from_the_body_alone() {
+async fn c11_metadata_comes_from_the_body_alone() {
     let (dapr, store) = dapr().await;
     let headers = [("metadata.blobname", "from-header"), ("blobName", "from-header")];
     let path = format!("{BINDINGS}/box?metadata.blobName=from-query");
@@ -55,7 +55,7 @@ async fn metadata_comes_from_the_body_alone() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_request_is_malformed() {
+async fn c03_c04_a_body_that_is_no_request_is_malformed() {
     let (dapr, store) = dapr().await;
     let before = store.requests().len();
     for (body, cause) in [
@@ -77,14 +77,14 @@ async fn a_body_that_is_no_request_is_malformed() {
 }
 
 #[tokio::test]
-async fn what_follows_the_first_value_is_not_looked_at() {
+async fn c05_what_follows_the_first_value_is_not_looked_at() {
     let (dapr, _store) = dapr().await;
     let body = br#"{"operation":"create","data":1} and { more"#;
     assert_eq!(dapr.call(Method::POST, &format!("{BINDINGS}/box"), &[], body).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_body_may_have_four_mebibytes_unless_another_limit_is_set() {
+async fn c14_a_body_may_have_four_mebibytes_unless_another_limit_is_set() {
     let (dapr, store) = dapr().await;
     let request = |bytes: usize| {
         let data = "x".repeat(bytes);
@@ -103,7 +103,7 @@ async fn a_body_may_have_four_mebibytes_unless_another_limit_is_set() {
 }
 
 #[tokio::test]
-async fn bindings_that_cannot_be_called_are_told_in_daprs_words() {
+async fn c06_c07_c08_c09_bindings_that_cannot_be_called_are_told_in_daprs_words() {
     let (dapr, store) = dapr().await;
     let before = store.requests().len();
     let operations = "create get delete list";
@@ -131,7 +131,7 @@ async fn bindings_that_cannot_be_called_are_told_in_daprs_words() {
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_name_no_application() {
+async fn c15_other_paths_and_methods_name_no_application() {
     let (dapr, _store) = dapr().await;
     for (method, path) in [
         (Method::GET, "/v1.0/bindings/box"),
@@ -148,7 +148,7 @@ async fn other_paths_and_methods_name_no_application() {
 }
 
 #[tokio::test]
-async fn health_is_without_application_at_once_and_knows_its_app_id() {
+async fn c18_health_is_without_application_at_once_and_knows_its_app_id() {
     let (dapr, _store) = dapr().await;
     dapr.ready().await;
     assert_eq!(dapr.get("/v1.0/healthz?appid=orders").await.status, 204);
@@ -158,7 +158,7 @@ async fn health_is_without_application_at_once_and_knows_its_app_id() {
 }
 
 #[tokio::test]
-async fn metadata_tells_what_runs_and_takes_what_is_put() {
+async fn c19_metadata_tells_what_runs_and_takes_what_is_put() {
     let app = App::start(|_| 404).await;
     let setup = Setup::new().file("in.yaml", queue("in", NO_BROKER, &[])).app(app.port);
     let dapr = setup.start().await;
@@ -181,7 +181,7 @@ async fn metadata_tells_what_runs_and_takes_what_is_put() {
 }
 
 #[tokio::test]
-async fn metadata_leaves_out_what_is_not_there() {
+async fn c19_metadata_leaves_out_what_is_not_there() {
     let dapr = Setup::new().start().await;
     let metadata = dapr.get("/v1.0/metadata").await.json();
     for absent in ["components", "actors", "subscriptions", "httpEndpoints", "scheduler"] {
@@ -193,7 +193,7 @@ async fn metadata_leaves_out_what_is_not_there() {
 }
 
 #[tokio::test]
-async fn with_a_token_only_health_is_open() {
+async fn c16_with_a_token_only_health_is_open() {
     let (store, token) = (BlobStore::start().await, "s3cret");
     let setup = Setup::new().file("box.yaml", store.component(&[])).env("DAPR_API_TOKEN", token);
     let dapr = setup.start().await;
@@ -211,7 +211,7 @@ async fn with_a_token_only_health_is_open() {
 }
 
 #[tokio::test]
-async fn shutdown_is_answered_and_then_carried_out() {
+async fn c20_shutdown_is_answered_and_then_carried_out() {
     let (dapr, _store) = dapr().await;
     assert_eq!(dapr.call(Method::POST, "/v1.0/shutdown", &[], b"").await.status, 204);
     let ended = dapr.ended().await;
@@ -219,7 +219,7 @@ async fn shutdown_is_answered_and_then_carried_out() {
 }
 
 #[tokio::test]
-async fn a_call_gets_a_span_that_goes_on_into_the_binding() {
+async fn c45_a_call_gets_a_span_that_goes_on_into_the_binding() {
     let (dapr, store) = dapr().await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let body = br#"{"operation":"create","data":1,"metadata":{"blobName":"traced"}}"#;
@@ -238,7 +238,7 @@ async fn a_call_gets_a_span_that_goes_on_into_the_binding() {
 }
 
 #[tokio::test]
-async fn a_sampling_rate_of_zero_turns_spans_off() {
+async fn c45_a_sampling_rate_of_zero_turns_spans_off() {
     let store = BlobStore::start().await;
     let configuration = "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: c}\nspec:\n  tracing:\n    samplingRate: \"${RATE}\"\n";
     let setup = Setup::new()

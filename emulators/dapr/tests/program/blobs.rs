@@ -23,7 +23,7 @@ fn error(answer: &Answer) -> String {
 }
 
 #[tokio::test]
-async fn create_stores_and_names_the_blob() {
+async fn c02_c12_c54_c60_create_stores_and_names_the_blob() {
     let (dapr, store) = dapr(&[]).await;
     let answer = dapr.create("box", json!({ "b": 1, "a": "<&>" }), json!({ "blobName": "a b/1" })).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -37,7 +37,7 @@ async fn create_stores_and_names_the_blob() {
 }
 
 #[tokio::test]
-async fn data_is_stored_as_go_would_write_it() {
+async fn c10_c54_data_is_stored_as_go_would_write_it() {
     let (dapr, store) = dapr(&[]).await;
     for (data, stored) in [
         (json!("plain \"text\"\n<"), "plain \"text\"\n<"),
@@ -54,7 +54,7 @@ async fn data_is_stored_as_go_would_write_it() {
 }
 
 #[tokio::test]
-async fn a_blob_without_a_name_gets_one() {
+async fn c55_a_blob_without_a_name_gets_one() {
     let (dapr, store) = dapr(&[]).await;
     for metadata in [json!({}), json!({ "blobName": "" }), json!({ "blobname": "other-case" })] {
         let answer = dapr.create("box", json!(1), metadata).await;
@@ -66,7 +66,7 @@ async fn a_blob_without_a_name_gets_one() {
 }
 
 #[tokio::test]
-async fn metadata_sets_headers_and_the_rest_is_the_blobs_own() {
+async fn c56_c57_metadata_sets_headers_and_the_rest_is_the_blobs_own() {
     let (dapr, store) = dapr(&[]).await;
     let metadata =
         json!({ "blobName": "x", "ContentType": "text/plain", "cacheControl": "no-cache", "My-Key": "käse" });
@@ -85,7 +85,7 @@ async fn metadata_sets_headers_and_the_rest_is_the_blobs_own() {
 }
 
 #[tokio::test]
-async fn base64_is_decoded_where_the_component_says_so() {
+async fn c54_base64_is_decoded_where_the_component_says_so() {
     let (dapr, store) = dapr(&[("decodeBase64", "true")]).await;
     assert_eq!(dapr.create("box", json!("aGk="), json!({ "blobName": "x" })).await.status, 200);
     assert_eq!(store.blob("x").expect("stored").content, b"hi");
@@ -95,7 +95,7 @@ async fn base64_is_decoded_where_the_component_says_so() {
 }
 
 #[tokio::test]
-async fn get_gives_the_bytes_and_metadata_when_asked() {
+async fn c13_c58_get_gives_the_bytes_and_metadata_when_asked() {
     let (dapr, _store) = dapr(&[]).await;
     dapr.create("box", json!("raw"), json!({ "blobName": "x", "mine": "1" })).await;
     let answer = operate(&dapr, "get", json!({ "blobName": "x" })).await;
@@ -109,7 +109,7 @@ async fn get_gives_the_bytes_and_metadata_when_asked() {
 }
 
 #[tokio::test]
-async fn delete_removes_and_answers_nothing() {
+async fn c02_delete_removes_and_answers_nothing() {
     let (dapr, store) = dapr(&[]).await;
     dapr.create("box", json!(1), json!({ "blobName": "x" })).await;
     let answer = operate(&dapr, "delete", json!({ "blobName": "x" })).await;
@@ -120,7 +120,7 @@ async fn delete_removes_and_answers_nothing() {
 }
 
 #[tokio::test]
-async fn a_blob_that_is_not_there_and_one_without_a_name_are_told_apart() {
+async fn c58_a_blob_that_is_not_there_and_one_without_a_name_are_told_apart() {
     let (dapr, _store) = dapr(&[]).await;
     for operation in ["get", "delete"] {
         let absent = operate(&dapr, operation, json!({ "blobName": "absent" })).await;
@@ -131,7 +131,7 @@ async fn a_blob_that_is_not_there_and_one_without_a_name_are_told_apart() {
 }
 
 #[tokio::test]
-async fn list_goes_over_pages_until_there_are_enough() {
+async fn c59_list_goes_over_pages_until_there_are_enough() {
     let (dapr, store) = dapr(&[]).await;
     for name in ["a1", "a2", "a3", "a4", "a5", "b1"] {
         dapr.create("box", json!(name), json!({ "blobName": name })).await;
@@ -158,7 +158,7 @@ async fn list_goes_over_pages_until_there_are_enough() {
 }
 
 #[tokio::test]
-async fn the_container_is_made_at_the_start_unless_it_is_there_or_not_wanted() {
+async fn c60_the_container_is_made_at_the_start_unless_it_is_there_or_not_wanted() {
     let store = BlobStore::start().await;
     let start = async |more: &[(&str, &str)]| {
         Setup::new().file("box.yaml", store.component(more)).start().await;

@@ -29,7 +29,7 @@ fn assert_refused(ended: &Ended, said: &[&str]) {
 }
 
 #[tokio::test]
-async fn scopes_decide_who_sees_a_component() {
+async fn c26_scopes_decide_who_sees_a_component() {
     let scoped = |name: &str, scopes: &str| queue(name, NO_BROKER, &[]) + scopes;
     let dapr = Setup::new()
         .file("all.yaml", scoped("for-all", ""))
@@ -45,7 +45,7 @@ async fn scopes_decide_who_sees_a_component() {
 }
 
 #[tokio::test]
-async fn direction_decides_which_way_a_binding_works() {
+async fn c23_c24_direction_decides_which_way_a_binding_works() {
     let (both, input, output) =
         (json!(["INPUT_BINDING", "OUTPUT_BINDING"]), ["INPUT_BINDING"], ["OUTPUT_BINDING"]);
     let dapr = Setup::new()
@@ -61,7 +61,7 @@ async fn direction_decides_which_way_a_binding_works() {
 }
 
 #[tokio::test]
-async fn secrets_come_from_a_file_of_many_values() {
+async fn c27_secrets_come_from_a_file_of_many_values() {
     let store = BlobStore::start().await;
     let secrets =
         json!({ "blob": { "accountName": "account", "accountKey": "a2V5" }, "plain": store.endpoint });
@@ -80,7 +80,7 @@ async fn secrets_come_from_a_file_of_many_values() {
 }
 
 #[tokio::test]
-async fn secrets_come_from_a_flat_file() {
+async fn c27_secrets_come_from_a_flat_file() {
     let store = BlobStore::start().await;
     let secrets = json!({ "blob": { "name": "account", "key": "a2V5" }, "endpoint": store.endpoint });
     let items = "  - {name: accountName, secretKeyRef: {name: 'blob:name'}}\n  \
@@ -96,7 +96,7 @@ async fn secrets_come_from_a_flat_file() {
 }
 
 #[tokio::test]
-async fn secrets_and_values_come_from_the_environment() {
+async fn c27_secrets_and_values_come_from_the_environment() {
     let store = BlobStore::start().await;
     let items = "  - {name: accountName, secretKeyRef: {name: TEST_ACCOUNT}}\n  \
                  - {name: accountKey, secretKeyRef: {name: TEST_KEY, key: TEST_KEY}}\n  \
@@ -137,7 +137,7 @@ async fn a_secret_that_is_not_there_is_what_the_component_misses() {
 }
 
 #[tokio::test]
-async fn the_app_id_fills_its_template() {
+async fn c27_the_app_id_fills_its_template() {
     let store = BlobStore::start().await;
     let text = store.component(&[]).replace("value: \"box\"", "value: \"box-{appID}\"");
     Setup::new().file("box.yaml", text).start().await;
@@ -145,7 +145,7 @@ async fn the_app_id_fills_its_template() {
 }
 
 #[tokio::test]
-async fn files_of_several_documents_and_other_kinds_are_read() {
+async fn c26_files_of_several_documents_and_other_kinds_are_read() {
     let other = "apiVersion: dapr.io/v1alpha1\nkind: Resiliency\nmetadata: {name: r}\nspec: {}\n";
     let text = format!("{}---\n{other}---\n{}", queue("a", NO_BROKER, &[]), queue("b", NO_BROKER, &[]));
     let dapr = Setup::new().file("all.yml", text).file("notes.txt", "not YAML: [").start().await;
@@ -241,7 +241,7 @@ async fn what_is_wrong_about_a_blob_component_is_told_too() {
 }
 
 #[tokio::test]
-async fn one_name_stands_once() {
+async fn c26_one_name_stands_once() {
     let ended = super::ended(
         Setup::new()
             .file("a.yaml", queue("same", NO_BROKER, &[]))
@@ -286,7 +286,7 @@ async fn secret_stores_are_checked_like_bindings() {
 }
 
 #[tokio::test]
-async fn a_service_that_refuses_or_is_not_there_ends_the_start_unless_errors_are_ignored() {
+async fn c28_a_service_that_refuses_or_is_not_there_ends_the_start_unless_errors_are_ignored() {
     let store = BlobStore::start().await;
     let refusing = store.component(&[]).replace("value: \"box\"", "value: \"forbidden\"");
     let absent = store.component(&[]).replace(&store.endpoint, "http://127.0.0.1:1");

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod build;
 pub mod cli;
+pub mod clock;
 pub mod exit;
 pub mod flow;
 pub mod limits;

@@ -41,8 +41,15 @@ pub const READY_ANSWER: Duration = LAB_READY.saturating_add(ANSWER);
 /// From the order to kill or restart a replica until it is done; the supervisor's own bounds come before.
 pub const VERB_ANSWER: Duration = VERB.saturating_add(STOP_GRACE).saturating_add(ANSWER);
 
-/// From the order to scale until it is done: replicas are started and stopped one after the other.
-pub const SCALE_ANSWER: Duration = VERB_ANSWER.saturating_mul(REPLICAS);
+/// From the order to scale until it is done: all replicas are started, or stopped, at once, a sidecar before its application;
+/// and an earlier order may still be under way.
+pub const SCALE_ANSWER: Duration = VERB_ANSWER.saturating_mul(2);
+
+/// Orders to scale that one run may give: a ramp to 10 replicas and back, one at a time, would be too many to read.
+pub const SCALE_STEPS: usize = 16;
+
+/// Changes of replicas that are remembered: a run that scales by 32 again and again has some hundreds. The oldest go first.
+pub const REPLICA_EVENTS: usize = 4_000;
 
 /// From SIGKILL until the system has removed a supervisor.
 pub const KILLED: Duration = Duration::from_secs(5);
@@ -62,6 +69,12 @@ pub const BACKOFF_FORGIVEN: Duration = Duration::from_secs(10);
 /// Starts in a row, each ended before it was ready, after which a resource is given up.
 pub const FAILED_STARTS: u32 = 6;
 
+/// From the question for a program's version until its answer. A real Spin takes 0.1 s of it, more on a busy machine.
+pub const VERSION_ANSWER: Duration = Duration::from_secs(10);
+
+/// Characters of a version that are kept.
+pub const VERSION_CHARACTERS: usize = 60;
+
 /// Lines of a resource's log that an error shows.
 pub const LOG_TAIL_LINES: usize = 20;
 
@@ -71,7 +84,7 @@ pub const LOG_TAIL_BYTES: u64 = 64 * 1024;
 /// Bytes of one line on a program's stdout that are kept; what is longer is cut.
 pub const STDOUT_LINE_BYTES: usize = 64 * 1024;
 
-/// Bytes of one line on the control socket: the status of 200 resources is 60 KB.
+/// Bytes of one line on the control socket: the status of 200 resources is 60 KB, [`REPLICA_EVENTS`] are 500 KB.
 pub const CONTROL_LINE_BYTES: usize = 1024 * 1024;
 
 /// Clients that the control socket serves at the same time.

@@ -38,6 +38,7 @@ fn every_command_explains_itself() {
         "logs",
         "orders",
         "orders-generate",
+        "scale",
         "service",
         "status",
         "up",

@@ -8,7 +8,9 @@
 
 mod bad_files;
 mod help;
+mod labs;
 mod machine;
 mod refusals;
 mod running;
+mod scaling;
 mod support;

@@ -1,16 +1,17 @@
 //! A lab by its commands, from `up` to the second `down`: what each prints, for people and for programs.
 
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use lab::backend::{AfterKill, Lab, Part};
+use lab::backend::{AfterKill, Lab, Part, running_labs};
 use lab::build::Artefact;
 use lab::flow::blobs::Blobs;
 use lab::flow::broker::Broker;
+use lab::spec::Role;
 use predicates::prelude::*;
 use serde_json::Value;
 
+use crate::labs::{DEADLINE, Foreground, Named, assert_valid, hang};
 use crate::support::{executable, folder, lab, path_of, refusal, workspace};
 
 const USAGE: i32 = 2;
@@ -18,49 +19,6 @@ const START_FAILED: i32 = 10;
 const RESOURCE_FAILED: i32 = 12;
 const UNAVAILABLE: i32 = 13;
 const INTERRUPTED: i32 = 130;
-
-/// What these labs are made of: nothing that needs Node or compiles Wasm.
-const SHAPE: [&str; 4] = ["--stack", "warp-rust", "--blob", "native"];
-
-/// A lab's name; the lab is stopped, and its files are removed, when the test is over, however it ends.
-struct Named(&'static str);
-
-impl Named {
-    /// `lab COMMAND… --lab NAME`.
-    fn lab(&self, args: &[&str]) -> assert_cmd::Command {
-        lab(&[args, &["--lab", self.0]].concat())
-    }
-
-    /// `lab up` with the usual shape.
-    fn up(&self, args: &[&str]) -> assert_cmd::Command {
-        self.lab(&[&["up"], &SHAPE[..], args].concat())
-    }
-
-    /// What a command prints with `--format json`, which must be as the schema of this name says.
-    fn json(&self, args: &[&str], schema: &str) -> Value {
-        let output =
-            self.lab(&[args, &["--format", "json"]].concat()).assert().success().get_output().clone();
-        let value: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON value");
-        assert_valid(&value, schema);
-        value
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        let _ = self.lab(&["down"]).output();
-        let _ = std::fs::remove_dir_all(workspace().lab(self.0).folder());
-    }
-}
-
-fn assert_valid(value: &Value, schema: &str) {
-    let path = workspace().root().join(format!("lab/schemas/{schema}.schema.json"));
-    let schema = serde_json::from_str(&std::fs::read_to_string(path).expect("a schema")).expect("a schema");
-    let schema = jsonschema::validator_for(&schema).expect("a schema");
-    let errors: Vec<_> =
-        schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
-}
 
 #[test]
 fn a_lab_from_up_to_the_second_down() {
@@ -153,27 +111,12 @@ fn a_measured_run_tells_programs_what_it_tells_people() {
     named.lab(&["status"]).assert().code(UNAVAILABLE);
 }
 
-/// Sends a signal to a process.
-fn signal(name: &str, pid: u64) {
-    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
-    assert!(sent.expect("kill is there").success(), "{name} to {pid}");
-}
-
-impl Named {
-    /// The supervisor's number, from the record of the lab's processes.
-    fn supervisor(&self) -> u64 {
-        let record = std::fs::read(workspace().lab(self.0).children()).expect("a record");
-        let record: Value = serde_json::from_slice(&record).expect("a record");
-        record["supervisor"]["pid"].as_u64().expect("a number")
-    }
-}
-
 /// Every command waited for its answer for ever, and `down` ended nothing.
 #[test]
 fn a_supervisor_that_hangs_is_told_and_ended() {
     let named = Named("cli-hangs");
     named.up(&["--detach"]).assert().success();
-    signal("STOP", named.supervisor());
+    hang(named.supervisor());
     let stderr = refusal(named.lab(&["status"]), UNAVAILABLE);
     let expected = "error: failed to look at lab 'cli-hangs' through its supervisor\n\
                     caused by: no answer within 5 s\n\
@@ -186,57 +129,13 @@ fn a_supervisor_that_hangs_is_told_and_ended() {
     named.lab(&["down"]).assert().success().stdout("nothing was running\n").stderr("");
 }
 
-/// A command in the foreground, and what it says on stderr.
-struct Foreground {
-    child: std::process::Child,
-    lines: BufReader<std::process::ChildStderr>,
-    said: String,
-}
-
-impl Foreground {
-    /// `lab up` with the usual shape; waits until the lab is ready.
-    fn up(named: &Named) -> Self {
-        let mut foreground = Self::start(named, &[&["up"], &SHAPE[..]].concat());
-        foreground.until("is ready after");
-        foreground
-    }
-
-    /// `lab COMMAND… --lab NAME`.
-    fn start(named: &Named, args: &[&str]) -> Self {
-        let mut command = Command::new(path_of(Artefact::Lab));
-        command.args(args).args(["--lab", named.0]).current_dir(workspace().root());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().expect("piped"));
-        Self { child, lines, said: String::new() }
-    }
-
-    /// Waits until it has said something.
-    fn until(&mut self, what: &str) {
-        while !self.said.contains(what) {
-            let read = self.lines.read_line(&mut self.said).unwrap();
-            assert!(read > 0, "it ended before it said {what:?}: {}", self.said);
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        signal(name, self.child.id().into());
-    }
-
-    /// Waits until it ends; gives its code and all that it said.
-    fn end(mut self) -> (Option<i32>, String) {
-        self.lines.read_to_string(&mut self.said).unwrap();
-        (self.child.wait().unwrap().code(), self.said)
-    }
-}
-
 /// It waited for an orderly end, whatever was pressed.
 #[test]
 fn a_second_signal_ends_a_lab_in_the_foreground_at_once() {
     let named = Named("cli-twice");
     let mut foreground = Foreground::up(&named);
     // So that no orderly end comes before the second signal.
-    signal("STOP", named.supervisor());
+    hang(named.supervisor());
     foreground.signal("INT");
     foreground.until("stopping\n");
     foreground.signal("INT");
@@ -278,6 +177,47 @@ fn a_signal_ends_a_lab_in_the_foreground() {
         assert!(said.ends_with("stopping\n"), "{said}");
         named.lab(&["status"]).assert().code(UNAVAILABLE);
     }
+}
+
+/// Nobody tested what a killed terminal leaves.
+#[tokio::test]
+async fn a_lab_in_the_foreground_ends_with_who_started_it_however_that_ends() {
+    let named = Named("cli-foreground-killed");
+    let foreground = Foreground::up(&named);
+    foreground.signal("KILL");
+    let (code, said) = foreground.end();
+    assert_eq!(code, None, "{said}");
+    tests::until("the lab to end", DEADLINE, || async {
+        let running = running_labs(workspace());
+        if running.iter().any(|name| name == named.0) { Err(running) } else { Ok(()) }
+    })
+    .await;
+    // Nor is any of its parts left.
+    named.lab(&["down"]).assert().success().stdout("nothing was running\n").stderr("");
+}
+
+/// The hint was `lab doctor`, which finds nothing, and the code that of a lab that could not be started.
+#[tokio::test]
+async fn a_part_that_does_not_come_back_has_failed_later() {
+    let named = Named("cli-gone");
+    let folder = folder(&[]);
+    let (daprd, broken) = (folder.path().join("daprd"), folder.path().join("broken"));
+    let stand_in = path_of(Artefact::DaprEmulator);
+    let text =
+        format!("#!/bin/sh\n[ -e {} ] && exit 1\nexec {} \"$@\"\n", broken.display(), stand_in.display());
+    executable(&daprd, &text);
+    named.up(&["--detach"]).env("LAB_DAPRD_BIN", &daprd).assert().success();
+    let lab = Lab::attach_in(workspace(), named.0).await.expect("it runs");
+    std::fs::write(&broken, "").unwrap();
+    lab.kill(Part::Dapr(Role::Distributor), 1, AfterKill::Policy).await.expect("it can be killed");
+    let _failure = lab.ended().await;
+    let status = named.lab(&["status"]).assert().code(RESOURCE_FAILED);
+    let hint =
+        "hint: cargo lab logs distributor-dapr-1 --lab cli-gone   # then: cargo lab down --lab cli-gone\n";
+    let told = predicate::str::starts_with(
+        "error: distributor-dapr-1 ended with exit status: 1 before it was ready",
+    );
+    status.stderr(told.and(predicate::str::ends_with(hint)));
 }
 
 #[test]

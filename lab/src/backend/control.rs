@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::{AfterKill, Failure, LabState, Part, ReplicaStatus, Target, Usage};
+use super::{AfterKill, Failure, LabState, Part, ReplicaEvent, ReplicaStatus, Scalable, Scaled, Usage};
 use crate::limits;
-use crate::spec::{LabSpec, Role};
+use crate::spec::LabSpec;
 
 /// What can be asked of a supervisor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,10 +40,10 @@ pub(super) enum Request {
         replica: u32,
     },
     Scale {
-        role: Role,
-        target: Target,
+        scalable: Scalable,
         count: u32,
     },
+    ReplicaEvents,
     /// Stop everything; answered at once, and done when the supervisor has let the lab's lock go.
     Down,
 }
@@ -52,7 +52,9 @@ impl Request {
     /// How long the answer may take; `None` where it comes whenever it comes.
     const fn within(&self) -> Option<Duration> {
         match self {
-            Self::Spec | Self::View | Self::Status | Self::Usage | Self::Down => Some(limits::ANSWER),
+            Self::Spec | Self::View | Self::Status | Self::Usage | Self::ReplicaEvents | Self::Down => {
+                Some(limits::ANSWER)
+            }
             Self::State | Self::Watch => Some(limits::READY_ANSWER),
             Self::Kill { .. } | Self::Restart { .. } => Some(limits::VERB_ANSWER),
             Self::Scale { .. } => Some(limits::SCALE_ANSWER),
@@ -81,6 +83,8 @@ pub(super) enum Reply {
     Ready,
     Status { resources: Vec<ReplicaStatus> },
     Usage { usage: Vec<Usage> },
+    Scaled { scaled: Scaled },
+    ReplicaEvents { events: Vec<ReplicaEvent> },
     Done,
     Failed { failure: Box<Failure> },
     NotReady { seconds: u64, waiting: String },

@@ -8,12 +8,14 @@ use super::control::{self, Connection, Progress, Reply, Request, Seen};
 use super::launch;
 use super::local::leftovers::{self, Members};
 use super::slots::{self, Slot};
-use super::{AfterKill, Endpoints, LabError, LabState, Part, ReplicaStatus, Target, Usage};
+use super::{
+    AfterKill, Endpoints, LabError, LabState, Part, ReplicaEvent, ReplicaStatus, Scalable, Scaled, Usage,
+};
 use crate::limits;
 use crate::logs::{self, LogLine};
 use crate::paths::{LabFiles, Workspace};
 use crate::process::Lifeline;
-use crate::spec::{LabSpec, Role};
+use crate::spec::LabSpec;
 
 /// How long a lab lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,12 +189,27 @@ impl Lab {
         self.done("restart a part of", Request::Restart { part, replica }).await
     }
 
-    /// Starts or stops replicas until there are `count`; returns when the new ones are ready.
+    /// Starts or stops replicas until there are `count`; returns when the new ones are ready and the others have finished what
+    /// was in flight.
     ///
     /// # Errors
     /// Fails where Dapr cannot be scaled on its own, or where a replica does not get ready.
-    pub async fn scale(&self, role: Role, target: Target, count: u32) -> Result<(), LabError> {
-        self.done("scale", Request::Scale { role, target, count }).await
+    pub async fn scale(&self, scalable: Scalable, count: u32) -> Result<Scaled, LabError> {
+        match self.ask("scale", Request::Scale { scalable, count }).await? {
+            Reply::Scaled { scaled } => Ok(scaled),
+            other => Err(refusal(self.name(), other)),
+        }
+    }
+
+    /// When replicas of applications and of Dapr became ready and ceased to be, oldest first.
+    ///
+    /// # Errors
+    /// Fails where the lab has ended.
+    pub async fn replica_events(&self) -> Result<Vec<ReplicaEvent>, LabError> {
+        match self.ask("read the replicas of", Request::ReplicaEvents).await? {
+            Reply::ReplicaEvents { events } => Ok(events),
+            other => Err(refusal(self.name(), other)),
+        }
     }
 
     /// The lines that the named resources have logged, of all without names, in order of time.
@@ -201,34 +218,6 @@ impl Lab {
     /// Fails where there is no log of that name.
     pub fn logs(&self, resources: &[String]) -> Result<Vec<LogLine>, LabError> {
         logs::read(&self.shared.files, resources)
-    }
-
-    /// Waits until the status fulfils a condition, and returns it.
-    ///
-    /// # Errors
-    /// Fails after `within`; the error names what was waited for and the last status.
-    pub async fn wait_for(
-        &self,
-        what: &str,
-        within: Duration,
-        condition: impl Fn(&[ReplicaStatus]) -> bool,
-    ) -> Result<Vec<ReplicaStatus>, LabError> {
-        let started = Instant::now();
-        loop {
-            let status = self.status().await?;
-            if condition(&status) {
-                return Ok(status);
-            }
-            if started.elapsed() > within {
-                let states: Vec<_> = status.iter().map(|row| format!("{} {}", row.name, row.state)).collect();
-                return Err(LabError::NotReady {
-                    name: self.name().to_owned(),
-                    seconds: within.as_secs(),
-                    waiting: format!("{what} (last seen: {})", states.join(", ")),
-                });
-            }
-            tokio::time::sleep(limits::PROBE_INTERVAL).await;
-        }
     }
 
     /// Stops the lab in order: what is in flight is settled. Returns when nothing of it is left. A supervisor that does

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::spec::{BlobStore, LabSpec, Role};
+use crate::spec::{BlobStore, LabSpec, Role, Topology};
 
 mod control;
 mod error;
@@ -61,15 +63,17 @@ pub struct BlobEndpoint {
 }
 
 /// One part of a running lab, as `lab status` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaStatus {
     /// The resource's name: `servicebus`, `blob`, `distributor-1`, `distributor-dapr-1`, `service-distributor`, …
     pub name: String,
     /// The program that runs: `servicebus-emulator`, `daprd`, …
     pub program: String,
+    /// Its version, where it tells one.
+    pub version: Option<String>,
     /// Whether it is our stand-in or the real thing.
     pub real: bool,
-    /// `waiting`, `starting`, `ready`, `restarting`, `failed`, `stopped`.
+    /// `waiting`, `starting`, `ready`, `stopping`, `restarting`, `failed`, `stopped`.
     pub state: String,
     /// Its address, once known.
     pub endpoint: Option<String>,
@@ -79,6 +83,23 @@ pub struct ReplicaStatus {
     pub age_seconds: f64,
     /// Where its log is.
     pub log: String,
+}
+
+impl ReplicaStatus {
+    /// What it is a replica of.
+    pub fn component(&self) -> &str {
+        component(&self.name)
+    }
+}
+
+/// A part's name without the number of its replica: `distributor-dapr-3` is of `distributor-dapr`.
+pub fn component(part: &str) -> &str {
+    match part.rsplit_once('-') {
+        Some((name, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            name
+        }
+        _ => part,
+    }
 }
 
 /// What one part has used of the machine since it started.
@@ -127,6 +148,113 @@ pub enum Target {
     Dapr,
 }
 
+/// Replicas that can be counted on their own: the application of a role, or its Dapr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scalable {
+    /// Of which role.
+    pub role: Role,
+    /// Of what.
+    pub target: Target,
+}
+
+impl Scalable {
+    /// Everything that can be scaled, in the order in which people see it.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let of = |role: &Role| [Target::App, Target::Dapr].map(|target| Self { role: *role, target });
+        Role::ALL.iter().flat_map(of)
+    }
+
+    /// Whether it has a number of its own in a topology.
+    ///
+    /// # Errors
+    /// Says what is to be scaled instead.
+    pub fn check(self, topology: Topology) -> Result<(), LabError> {
+        match (self.target, topology) {
+            (Target::Dapr, Topology::Sidecar) => Err(LabError::Refused(format!(
+                "{self} cannot be scaled on its own: a sidecar stands beside each application; scale {}",
+                self.role
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// One of its replicas.
+    pub const fn part(self) -> Part {
+        match self.target {
+            Target::App => Part::App(self.role),
+            Target::Dapr => Part::Dapr(self.role),
+        }
+    }
+}
+
+impl fmt::Display for Scalable {
+    /// As its replicas are called, without their numbers: `distributor`, `distributor-dapr`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.part().fmt(formatter)
+    }
+}
+
+impl FromStr for Scalable {
+    type Err = UnknownScalable;
+
+    fn from_str(name: &str) -> Result<Self, UnknownScalable> {
+        Self::all()
+            .find(|scalable| scalable.to_string() == name)
+            .ok_or_else(|| UnknownScalable { given: name.to_owned() })
+    }
+}
+
+/// A name of nothing that can be scaled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{given}' cannot be scaled, only: {}", Scalable::all().map(|known| known.to_string()).collect::<Vec<_>>().join(", "))]
+pub struct UnknownScalable {
+    /// The name as it was given.
+    pub given: String,
+}
+
+/// What an order to scale has done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Scaled {
+    /// What was scaled: `distributor`, `distributor-dapr`, …
+    pub resource: String,
+    /// Replicas before.
+    pub from: u32,
+    /// Replicas since.
+    pub to: u32,
+    /// When it was ordered, by the lab's clock: microseconds since the Unix epoch.
+    pub ordered_us: u64,
+    /// From the order until all was as ordered, milliseconds.
+    pub took_ms: f64,
+    /// What was started, in the order in which it became ready.
+    pub started: Vec<StartedReplica>,
+    /// What was stopped.
+    pub stopped: Vec<String>,
+}
+
+/// One replica on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StartedReplica {
+    /// The resource's name, as in [`ReplicaStatus::name`].
+    pub name: String,
+    /// From the order until it was ready, milliseconds.
+    pub ready_after_ms: f64,
+    /// Its cold start: from the start of its process until it was ready, milliseconds.
+    pub cold_start_ms: f64,
+}
+
+/// A change in the life of one replica of an application or of Dapr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaEvent {
+    /// When, by the lab's clock: microseconds since the Unix epoch.
+    pub at_us: u64,
+    /// What it is a replica of.
+    pub of: Scalable,
+    /// Its number, from 1.
+    pub replica: u32,
+    /// Whether it is ready from now on, or is not.
+    pub ready: bool,
+}
+
 /// What becomes of a part after [`Backend::kill`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -168,13 +296,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Stops one replica in order and starts it again at its first address; starts it if it is down.
     fn restart(&self, part: Part, replica: u32) -> impl Future<Output = Result<(), LabError>> + Send;
 
-    /// Starts or stops replicas until there are `count`.
-    fn scale(
-        &self,
-        role: Role,
-        target: Target,
-        count: u32,
-    ) -> impl Future<Output = Result<(), LabError>> + Send;
+    /// Starts or stops replicas until there are `count`, all of them at once. What is stopped finishes what is in flight. One
+    /// order at a time: a second one waits.
+    fn scale(&self, scalable: Scalable, count: u32) -> impl Future<Output = Result<Scaled, LabError>> + Send;
+
+    /// When replicas became ready and ceased to be, oldest first; of a lab that lives long, the latest
+    /// [`limits::REPLICA_EVENTS`](crate::limits::REPLICA_EVENTS).
+    fn replica_events(&self) -> Vec<ReplicaEvent>;
 
     /// Changes its value whenever the state of a resource changes, and holds the failure that ended the lab, if one has.
     fn changes(&self) -> watch::Receiver<u64>;

@@ -245,7 +245,11 @@ impl Supervisor {
             Request::Usage => Reply::Usage { usage: self.backend.usage() },
             Request::Kill { part, replica, after } => done(self.backend.kill(part, replica, after).await),
             Request::Restart { part, replica } => done(self.backend.restart(part, replica).await),
-            Request::Scale { role, target, count } => done(self.backend.scale(role, target, count).await),
+            Request::Scale { scalable, count } => match self.backend.scale(scalable, count).await {
+                Ok(scaled) => Reply::Scaled { scaled },
+                Err(error) => reply_of(&error),
+            },
+            Request::ReplicaEvents => Reply::ReplicaEvents { events: self.backend.replica_events() },
             Request::Down => {
                 self.stop.notify_one();
                 // The connection closes when the supervisor ends, and that is the answer.

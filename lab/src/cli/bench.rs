@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::backend::{Lab, LabError, Lifetime, StartOptions};
 use crate::exit::Exit;
+use crate::flow::scaling::{ReplicaProbe, ScaleOrder, ScalePlan};
 use crate::flow::usage::UsageProbe;
 use crate::flow::{self, FlowError, RunOptions};
 use crate::paths::{NoWorkspace, Workspace};
@@ -15,6 +16,7 @@ use crate::spec::{BlobStore, EngineProfile, LabSpec, RUNS, Stacks, Topology};
 
 use super::Interrupts;
 use super::progress::Display;
+use super::scale::ScaleSteps;
 
 /// Measure a run: send orders through the flow, verify every blob, tell the throughput and where the time went.
 ///
@@ -54,6 +56,10 @@ pub struct BenchArgs {
     /// The Spin host's engine settings: spin, or tuned, with which no verdict on Spin can be drawn.
     #[arg(long, value_name = "PROFILE")]
     pub engine_profile: Option<EngineProfile>,
+    /// Scale while the orders are under way: what, and to how many replicas one after the other, at equal shares of the orders.
+    /// distributor=1:5:1 has one replica, five after a third of the orders and one after two thirds.
+    #[arg(long, value_name = "RESOURCE=N:N")]
+    pub scale: Option<ScaleSteps>,
     /// Name of the lab.
     #[arg(long, value_name = "NAME", env = "LAB_NAME", default_value = "main")]
     pub lab: String,
@@ -141,19 +147,39 @@ impl BenchArgs {
         }
     }
 
+    fn check_scale(&self, topology: Topology) -> Result<(), LabError> {
+        self.scale.as_ref().map_or(Ok(()), |steps| steps.scalable.check(topology))
+    }
+
     fn options(&self, lab: &Lab, display: &Arc<Display>) -> RunOptions {
-        let (probed, display) = (lab.clone(), display.clone());
+        let (probed, asked, display) = (lab.clone(), lab.clone(), display.clone());
         let usage: UsageProbe = Arc::new(move || {
             let lab = probed.clone();
             Box::pin(async move { lab.usage().await.map_err(|error| error.to_string()) })
         });
+        let replicas: ReplicaProbe = Arc::new(move || {
+            let lab = asked.clone();
+            Box::pin(async move { lab.replica_events().await.map_err(|error| error.to_string()) })
+        });
         RunOptions {
             warm_up: self.warm_up,
             usage: Some(usage),
+            replicas: Some(replicas),
+            scaling: self.scale.as_ref().map(|steps| plan(steps, lab)),
             progress: Some(Arc::new(move |progress| display.show(&progress))),
             ..RunOptions::new(self.orders, self.seed)
         }
     }
+}
+
+/// Scaling as the flow carries it out, on a certain lab.
+fn plan(steps: &ScaleSteps, lab: &Lab) -> ScalePlan {
+    let (scalable, lab) = (steps.scalable, lab.clone());
+    let order: ScaleOrder = Arc::new(move |count| {
+        let lab = lab.clone();
+        Box::pin(async move { lab.scale(scalable, count).await.map_err(|error| error.to_string()) })
+    });
+    ScalePlan { first: steps.first, then: steps.then.clone(), order }
 }
 
 /// What a run left for people.
@@ -232,6 +258,7 @@ async fn lab(args: &BenchArgs, workspace: &Workspace, display: &Display) -> Resu
         Ok(lab) => {
             let differences = lab.spec().differences(&args.over(lab.spec().clone()));
             if differences.is_empty() {
+                args.check_scale(lab.spec().topology)?;
                 return Ok((lab, false));
             }
             let differences = differences.join(", ");
@@ -242,6 +269,7 @@ async fn lab(args: &BenchArgs, workspace: &Workspace, display: &Display) -> Resu
     }
     let spec = args.spec();
     spec.validate().map_err(LabError::from)?;
+    args.check_scale(spec.topology)?;
     display.line(&format!(
         "starting lab '{}': {}, {}, blobs in {}",
         spec.name, spec.stacks, spec.topology, spec.blob

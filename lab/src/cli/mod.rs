@@ -10,6 +10,7 @@ mod error;
 mod logs;
 mod orders;
 mod progress;
+mod scale;
 mod service;
 mod shape;
 mod status;
@@ -57,6 +58,7 @@ enum Command {
     Up(up::UpArgs),
     Down(down::DownArgs),
     Status(status::StatusArgs),
+    Scale(scale::ScaleArgs),
     Logs(logs::LogsArgs),
     Orders(orders::OrdersArgs),
     Bench(bench::BenchArgs),
@@ -101,6 +103,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Up(args) => up::run(&args, output).await,
         Command::Down(args) => down::run(&args, output).await,
         Command::Status(args) => status::run(&args, output).await,
+        Command::Scale(args) => scale::run(&args, output).await,
         Command::Logs(args) => logs::run(&args).await,
         Command::Orders(args) => run_orders(&args, output).await,
         Command::Bench(args) => run_bench(&args, output).await,

@@ -84,6 +84,10 @@ impl Display {
             Progress::Flowing { stored, dead_lettered, orders } => {
                 state.count("flowing", stored + dead_lettered, *orders);
             }
+            Progress::Scaled(scaled) => state.line(&format!(
+                "scaled {} from {} to {} in {:.0} ms",
+                scaled.resource, scaled.from, scaled.to, scaled.took_ms
+            )),
             Progress::Verifying { compared, orders } => state.count("verifying", *compared, *orders),
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::error::CliError;
-use crate::backend::{self, Endpoints, ReplicaStatus};
+use crate::backend::{self, Endpoints, ReplicaStatus, Scalable};
 use crate::exit::Exit;
 use crate::paths::Workspace;
 use crate::spec::LabSpec;
@@ -24,7 +24,28 @@ pub(super) struct StatusArgs {
 struct View<'a> {
     spec: &'a LabSpec,
     endpoints: &'a Endpoints,
+    replicas: Vec<Replicas>,
     resources: &'a [ReplicaStatus],
+}
+
+/// How many replicas there are of one application, or of one Dapr.
+#[derive(Debug, Serialize)]
+struct Replicas {
+    of: String,
+    count: usize,
+    ready: usize,
+}
+
+impl Replicas {
+    fn all(resources: &[ReplicaStatus]) -> Vec<Self> {
+        let count = |of: Scalable| {
+            let of = of.to_string();
+            let replicas: Vec<_> = resources.iter().filter(|row| row.component() == of).collect();
+            let ready = replicas.iter().filter(|row| row.state == "ready").count();
+            Self { of, count: replicas.len(), ready }
+        };
+        Scalable::all().map(count).collect()
+    }
 }
 
 pub(super) async fn run(args: &StatusArgs, output: Output) -> Result<Exit, CliError> {
@@ -35,11 +56,12 @@ pub(super) async fn run(args: &StatusArgs, output: Output) -> Result<Exit, CliEr
 /// Prints a lab. Fails with what has failed in it, after it has shown the parts.
 pub(super) async fn show(workspace: &Workspace, name: &str, output: Output) -> Result<(), CliError> {
     let backend::View { state, resources, failure } = backend::View::of(workspace, name).await?;
-    let view = View { spec: &state.spec, endpoints: &state.endpoints, resources: &resources };
+    let replicas = Replicas::all(&resources);
+    let view = View { spec: &state.spec, endpoints: &state.endpoints, replicas, resources: &resources };
     output.result(&view, || match failure {
-        None => format!("{}\n\n{}", table(&view), what_next(&view)),
+        None => format!("{}\n\n{}{}", table(&view), replicas_line(&view), what_next(&view)),
         // Nothing of what could be done with a lab can be done with this one.
-        Some(_) => format!("{}\n", table(&view)),
+        Some(_) => format!("{}\n\n{}", table(&view), replicas_line(&view)),
     });
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
@@ -50,7 +72,11 @@ fn table(view: &View<'_>) -> Table {
         .load_style(presets::NOTHING)
         .set_header(["NAME", "PROGRAM", "STATE", "ENDPOINT", "RESTARTS", "AGE"]);
     for row in view.resources {
-        let program = if row.real { row.program.clone() } else { format!("{} (stand-in)", row.program) };
+        let version = row.version.as_deref().filter(|_| row.real).map(|version| format!(" {version}"));
+        let program = match row.real {
+            true => format!("{}{}", row.program, version.unwrap_or_default()),
+            false => format!("{} (stand-in)", row.program),
+        };
         let age = format!("{:.0} s", row.age_seconds);
         let endpoint = row.endpoint.clone().unwrap_or_default();
         table.add_row([
@@ -65,6 +91,15 @@ fn table(view: &View<'_>) -> Table {
     table
 }
 
+fn replicas_line(view: &View<'_>) -> String {
+    let told = |row: &Replicas| match row.count - row.ready {
+        0 => format!("{} {}", row.count, row.of),
+        missing => format!("{} {} ({missing} not ready)", row.count, row.of),
+    };
+    let rows: Vec<_> = view.replicas.iter().map(told).collect();
+    format!("replicas      {}\n", rows.join(", "))
+}
+
 fn what_next(view: &View<'_>) -> String {
     let Endpoints { servicebus_connection_string, servicebus_http, blob, lab_dapr, .. } = view.endpoints;
     let name = &view.spec.name;
@@ -76,6 +111,7 @@ fn what_next(view: &View<'_>) -> String {
          send an order curl {lab_dapr}/v1.0/bindings/q-order-ingress-out -d \
          '{{\"operation\":\"create\",\"data\":{{\"orderId\":1,\"delivery\":\"Express\"}}}}'\n\
          measure       cargo lab bench{named}\n\
+         scale         cargo lab scale distributor --replicas 2{named}\n\
          logs          cargo lab logs{named}\n\
          stop          cargo lab down{named}\n",
         blob.url, blob.account,

@@ -48,25 +48,40 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
         let (own, lab) = (seconds(ready_ms), seconds(lab_ms));
         output.note(&format!("✓ {resource:<31} {own:>6.2} s  {program}, {lab:.2} s after the start"));
     };
-    let lab = Lab::start_with(&spec, options, ready).await?;
+    // From the start on: between "is ready" and the wait below a signal would end this process and say nothing.
+    let mut interrupts = (!args.detach).then(Interrupts::watch);
+    let lab = tokio::select! {
+        lab = Lab::start_with(&spec, options, ready) => lab?,
+        () = next(&mut interrupts) => {
+            output.note("stopping");
+            return Ok(Exit::Interrupted);
+        }
+    };
     output.note(&format!("lab '{}' is ready after {:.2} s", lab.name(), slowest_ms as f64 / 1000.0));
     status::show(&workspace, &args.lab, output).await?;
     if args.detach {
         return Ok(Exit::Ok);
     }
-    let mut interrupts = Interrupts::watch();
     tokio::select! {
         error = lab.ended() => return Err(error.into()),
-        () = interrupts.next() => output.note("stopping"),
+        () = next(&mut interrupts) => output.note("stopping"),
     }
     tokio::select! {
         stopped = lab.down() => stopped?,
-        () = interrupts.next() => {
+        () = next(&mut interrupts) => {
             output.note("killing");
             lab.down_now().await?;
         }
     }
     Ok(Exit::Interrupted)
+}
+
+/// The next signal; of a lab that is left behind none is waited for.
+async fn next(interrupts: &mut Option<Interrupts>) {
+    match interrupts {
+        Some(interrupts) => interrupts.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn running(workspace: &Workspace, name: &str) -> Result<Option<Lab>, CliError> {

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::time::Instant;
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +20,7 @@ pub struct ClockOffset {
     pub error_us: u64,
 }
 
-/// Microseconds since the Unix epoch, of the lab's own clock.
-pub fn now_us() -> u64 {
-    u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0)
-}
+pub use crate::clock::now_us;
 
 /// Asks a clock [`limits::CLOCK_REQUESTS`] times, one after the other.
 pub async fn offset<F, A>(of: &str, ask: F) -> Result<ClockOffset, FlowError>

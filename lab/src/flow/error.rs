@@ -95,6 +95,12 @@ pub enum FlowError {
     /// The lab's own usage could not be read.
     #[error("failed to read the lab's usage: {0}")]
     Usage(String),
+    /// The lab's replicas could not be read.
+    #[error("failed to read the lab's replicas: {0}")]
+    Replicas(String),
+    /// The lab could not be scaled while the run was measured.
+    #[error("failed to scale the lab for the run: {0}")]
+    Scale(String),
     /// A task of the flow ended by a panic: a defect of the lab.
     #[error("a task of the flow ended unexpectedly; this is a defect of the lab")]
     Task(#[source] tokio::task::JoinError),
@@ -112,6 +118,8 @@ impl FlowError {
             | Self::Key { .. }
             | Self::DataSet { .. }
             | Self::Usage(_)
+            | Self::Replicas(_)
+            | Self::Scale(_)
             | Self::Task(_) => Exit::ResourceFailed,
         }
     }
@@ -124,10 +132,15 @@ impl FlowError {
                 Some("run fewer orders (--orders), or free the machine of other work")
             }
             Self::DataSet { .. } => Some("cargo lab orders generate --force"),
-            Self::Request { .. } | Self::Refused { .. } | Self::Deadline { .. } => Some("cargo lab logs"),
-            Self::Count { .. } | Self::Answer { .. } | Self::Key { .. } | Self::Usage(_) | Self::Task(_) => {
-                None
+            Self::Request { .. } | Self::Refused { .. } | Self::Deadline { .. } | Self::Scale(_) => {
+                Some("cargo lab logs")
             }
+            Self::Count { .. }
+            | Self::Answer { .. }
+            | Self::Key { .. }
+            | Self::Usage(_)
+            | Self::Replicas(_)
+            | Self::Task(_) => None,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod observe;
 pub mod orders;
 mod run;
+pub mod scaling;
 pub mod schedule;
 pub mod stages;
 pub mod usage;

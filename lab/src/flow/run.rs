@@ -14,11 +14,12 @@ use super::dataset::{self, DataSet, Manifest, Stored};
 use super::error::FlowError;
 use super::limits;
 use super::observe::{self, DepthPoint, Patience, Tally};
+use super::scaling::{self, ReplicaPoint, ReplicaProbe, ScalePlan, ScaleStep, Scaler};
 use super::schedule::{self, Attempt};
 use super::stages::{self, BlobInstants, Ids, Stage, Timings, WrittenPoint};
 use super::usage::{MachineUsage, PartUsage, Sampled, Sampler, UsagePoint, UsageProbe};
 use super::verify::{self, Verification};
-use crate::backend::Endpoints;
+use crate::backend::{Endpoints, Scaled};
 use crate::spec::{BlobStore, OUTBOXES, QUEUES};
 
 /// What a run is to do.
@@ -35,6 +36,10 @@ pub struct RunOptions {
     pub patience: Option<Patience>,
     /// Asks the back end for CPU and memory; without it the report has none.
     pub usage: Option<UsageProbe>,
+    /// Asks the back end how many replicas were ready when; without it the report has none.
+    pub replicas: Option<ReplicaProbe>,
+    /// What is scaled while the orders are under way.
+    pub scaling: Option<ScalePlan>,
     /// Told how far the run is.
     pub progress: Option<ProgressSink>,
 }
@@ -46,7 +51,16 @@ impl RunOptions {
     /// A run of so many orders of a seed, with the warm-up, without usage or progress.
     pub fn new(orders: u64, seed: u64) -> Self {
         let warm_up = limits::WARM_UP.min(orders);
-        Self { orders, seed, warm_up, patience: None, usage: None, progress: None }
+        Self {
+            orders,
+            seed,
+            warm_up,
+            patience: None,
+            usage: None,
+            replicas: None,
+            scaling: None,
+            progress: None,
+        }
     }
 
     fn tell(&self, progress: Progress) {
@@ -102,6 +116,8 @@ pub enum Progress {
         /// Of so many.
         orders: u64,
     },
+    /// Replicas were started or stopped, as planned.
+    Scaled(Scaled),
     /// Blobs are being compared.
     Verifying {
         /// Compared so far.
@@ -177,6 +193,10 @@ pub struct Measured {
     pub written: Vec<WrittenPoint>,
     /// Width of one interval of `written`, milliseconds.
     pub written_interval_ms: u64,
+    /// Replicas that were ready, from before T0 on; every change is a point.
+    pub replicas: Vec<ReplicaPoint>,
+    /// What was scaled while the orders were under way.
+    pub scaling: Vec<ScaleStep>,
     /// CPU and memory of each part between T0 and the end.
     pub parts: Vec<PartUsage>,
     /// CPU and memory over time.
@@ -230,6 +250,9 @@ pub async fn run(endpoints: &Endpoints, options: &RunOptions) -> Result<Measured
     let clients = Clients::of(endpoints)?;
     let (manifest, stored) = dataset::ensure(&clients.dapr, options.orders, options.seed, false).await?;
     options.tell(Progress::DataSet { stored, orders: manifest.count });
+    if let Some(plan) = &options.scaling {
+        (plan.order)(plan.first).await.map_err(FlowError::Scale)?;
+    }
     let set = Arc::new(dataset::load(&clients.dapr, options.orders, options.seed).await?);
     idle(&clients.broker).await?;
     let lead = warm_up(&clients, &set, options).await?;
@@ -344,15 +367,8 @@ async fn measure(
     options.tell(Progress::Waiting { remaining });
     tokio::time::sleep(remaining.saturating_sub(limits::BEFORE_T0)).await;
 
-    let sampler = Sampler::start(options.usage.clone(), t0_lab_us).await?;
-    let patience = options.patience.unwrap_or_else(|| Patience::for_orders(options.orders));
-    let watched = observe::watch(&clients.broker, &before, options.orders, t0_lab_us, patience, |tally| {
-        let Tally { stored, dead_lettered, .. } = *tally;
-        options.tell(Progress::Flowing { stored, dead_lettered, orders: options.orders });
-    });
-    let (tally, depth) = watched.await?;
-    let sampled = sampler.finish().await?;
-
+    let Watched { tally, depth, sampled, replicas, scaling } =
+        watch(clients, &before, options, t0_lab_us).await?;
     let (messages, blobs, recorder_dropped) = clients.rows().await?;
     let shift = match clocks.as_slice() {
         [broker, blob] => clock::correction_us(blob, broker),
@@ -380,12 +396,53 @@ async fn measure(
         clocks,
         depth,
         sampled,
+        replicas,
+        scaling,
         timings,
         verification,
         dead_lettered: tally.dead_lettered,
         dead_letters,
         recorder_dropped,
     }))
+}
+
+/// What was seen from T0 to the end.
+struct Watched {
+    tally: Tally,
+    depth: Vec<DepthPoint>,
+    sampled: Sampled,
+    replicas: Vec<ReplicaPoint>,
+    scaling: Vec<ScaleStep>,
+}
+
+/// Looks at the queues until every order has come to its end, samples CPU and memory, and scales as planned.
+async fn watch(
+    clients: &Clients,
+    before: &[QueueCounts],
+    options: &RunOptions,
+    t0_lab_us: u64,
+) -> Result<Watched, FlowError> {
+    let sampler = Sampler::start(options.usage.clone(), t0_lab_us).await?;
+    let begun_us = clock::now_us();
+    let sink = options.clone();
+    let scaler = Scaler::start(options.scaling.clone(), options.orders, move |scaled| {
+        sink.tell(Progress::Scaled(scaled.clone()));
+    });
+    let patience = options.patience.unwrap_or_else(|| Patience::for_orders(options.orders));
+    let watched = observe::watch(&clients.broker, before, options.orders, t0_lab_us, patience, |tally| {
+        let Tally { stored, dead_lettered, .. } = *tally;
+        scaler.look(stored + dead_lettered);
+        options.tell(Progress::Flowing { stored, dead_lettered, orders: options.orders });
+    });
+    let (tally, depth) = watched.await?;
+    let sampled = sampler.finish().await?;
+    let scaling = scaler.finish(t0_lab_us).await?;
+    let events = match &options.replicas {
+        Some(probe) => probe().await.map_err(FlowError::Replicas)?,
+        None => Vec::new(),
+    };
+    let replicas = scaling::series(&events, begun_us, t0_lab_us);
+    Ok(Watched { tally, depth, sampled, replicas, scaling })
 }
 
 /// Tries until every order is scheduled before T0. A miss lets everything that was accepted pass the flow, since Dapr cannot
@@ -460,6 +517,8 @@ struct Gathered {
     clocks: Vec<ClockOffset>,
     depth: Vec<DepthPoint>,
     sampled: Sampled,
+    replicas: Vec<ReplicaPoint>,
+    scaling: Vec<ScaleStep>,
     timings: Timings,
     verification: Verification,
     dead_lettered: u64,
@@ -491,6 +550,8 @@ fn assemble(gathered: Gathered) -> Measured {
         depth: gathered.depth,
         written: timings.written,
         written_interval_ms: timings.written_interval_ms,
+        replicas: gathered.replicas,
+        scaling: gathered.scaling,
         parts: sampled.parts,
         usage: sampled.series,
         machine: sampled.machine,

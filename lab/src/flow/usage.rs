@@ -174,6 +174,8 @@ fn point(before: &[Usage], now: &[Usage], t0_lab_us: u64) -> UsagePoint {
 }
 
 fn parts(before: &[Usage], now: &[Usage], most: &BTreeMap<String, u64>) -> Vec<PartUsage> {
+    // What was gone before the run is listed, for what it had used until then.
+    let took_part = |part: &PartUsage| part.cpu_seconds > 0.0 || part.rss_most_bytes > 0;
     now.iter()
         .map(|usage| PartUsage {
             name: usage.name.clone(),
@@ -181,6 +183,7 @@ fn parts(before: &[Usage], now: &[Usage], most: &BTreeMap<String, u64>) -> Vec<P
             rss_before_bytes: before.iter().find(|old| old.name == usage.name).map_or(0, |old| old.rss_bytes),
             rss_most_bytes: most.get(&usage.name).copied().unwrap_or(usage.rss_bytes),
         })
+        .filter(took_part)
         .collect()
 }
 

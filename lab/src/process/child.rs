@@ -59,11 +59,6 @@ impl Child {
         *self.exit.borrow()
     }
 
-    /// The addresses that it has announced, if it has.
-    pub fn announced(&self) -> Option<Vec<SocketAddr>> {
-        self.announced.borrow().clone()
-    }
-
     /// Waits until it has announced itself; for ever if it never does.
     pub async fn announces(&self) -> Vec<SocketAddr> {
         let mut announced = self.announced.clone();

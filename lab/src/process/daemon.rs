@@ -18,8 +18,6 @@ pub struct Lifeline {
 /// A daemon that was started and has said its first line.
 #[derive(Debug)]
 pub struct Daemon {
-    /// What it said.
-    pub line: String,
     /// Set if it was started with one.
     pub lifeline: Option<Lifeline>,
 }
@@ -58,6 +56,6 @@ impl Daemon {
             None => None,
         };
         // From here on the runtime reaps it whenever it ends, as long as this process lives.
-        Ok(Some(Self { line, lifeline }))
+        Ok(Some(Self { lifeline }))
     }
 }

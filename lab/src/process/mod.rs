@@ -3,6 +3,7 @@
 //! It knows programs, ports and probes; it does not know what a lab is.
 
 mod announce;
+mod ask;
 mod child;
 mod daemon;
 mod ports;
@@ -11,6 +12,7 @@ mod spawner;
 mod usage;
 
 pub use announce::Announces;
+pub use ask::first_line;
 pub use child::Child;
 pub use daemon::{Daemon, Lifeline};
 pub use ports::{PortTaken, ReservedPort};

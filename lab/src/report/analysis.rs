@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::component;
 use crate::flow::Measured;
 
 /// From this share of all cores on, a run is bound by CPU: the rest is what scheduling and short pauses leave unused.
@@ -57,16 +58,6 @@ pub struct Analysis {
     pub bound: Bound,
     /// The same as a sentence.
     pub bound_by: String,
-}
-
-/// A part's name without the number of its replica: `distributor-dapr-3` is of `distributor-dapr`.
-fn component(part: &str) -> &str {
-    match part.rsplit_once('-') {
-        Some((name, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
-            name
-        }
-        _ => part,
-    }
 }
 
 impl Analysis {

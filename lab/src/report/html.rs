@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::chart::{self, Frame, Line};
 use super::text;
-use super::{PartKind, Report};
+use super::{PartKind, Report, replicas};
 use crate::flow::observe::DepthPoint;
 
 /// Why no page could be made; a defect of the template.
@@ -19,6 +19,7 @@ struct Row {
 
 struct Part<'a> {
     part: &'a PartKind,
+    program: String,
     kind: &'static str,
 }
 
@@ -38,11 +39,16 @@ struct Page<'a> {
     depth_peaks: Vec<(&'static str, &'static str, String)>,
     written_chart: String,
     written_interval_ms: u64,
+    replica_lines: Vec<(String, String)>,
+    replica_keys: Vec<(&'static str, String)>,
+    replica_chart: String,
+    scaling: Vec<replicas::StepWords>,
 }
 
 /// The page.
 pub fn page(report: &Report) -> Result<String, PageError> {
     let measured = &report.measured;
+    let (replica_keys, replica_chart) = replicas::chart(measured);
     let page = Page {
         report,
         verdict: text::verdict(report),
@@ -51,12 +57,20 @@ pub fn page(report: &Report) -> Result<String, PageError> {
         stages: stages(report),
         components: components(report),
         together: together(report),
-        parts: report.parts.iter().map(|part| Part { part, kind: text::kind(part) }).collect(),
+        parts: report
+            .parts
+            .iter()
+            .map(|part| Part { part, program: text::program(part), kind: text::kind(part) })
+            .collect(),
         environment: environment(report),
         depth_chart: depth_chart(&measured.depth),
         depth_peaks: depth_peaks(&measured.depth),
         written_chart: written_chart(report),
         written_interval_ms: measured.written_interval_ms,
+        replica_lines: replicas::lines(measured),
+        replica_keys,
+        replica_chart,
+        scaling: replicas::steps(report),
     };
     page.render()
 }
@@ -213,6 +227,24 @@ mod tests {
         let page = page(&sample::failed()).unwrap();
         assert!(page.contains("class=\"verdict bad\"") && page.contains("no throughput"));
         assert!(!page.contains("<x>") && !page.contains("<7>"), "names are text, never markup");
+    }
+
+    #[test]
+    fn replicas_over_time_are_drawn_and_what_scaling_took_is_told() {
+        let page = page(&sample::scaled()).unwrap();
+        assert_eq!(page.matches("<svg").count(), 3);
+        for words in ["Replicas over time", "distributor 1 → 3, ordered 0.300 s", "12.0 ms", "0.700 s of CPU"]
+        {
+            assert!(page.contains(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_label_of_a_tuned_host_stands_in_the_title() {
+        let tuned = page(&sample::tuned()).unwrap();
+        assert!(tuned.contains("orders/s (spin-host tuned, not Spin) · Spin Lab</title>"));
+        assert!(tuned.contains("no verdict on Spin can be drawn from any of these figures"));
+        assert!(!page(&sample::report()).unwrap().contains("tuned"));
     }
 
     #[test]

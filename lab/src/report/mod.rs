@@ -7,6 +7,7 @@ mod analysis;
 mod chart;
 mod environment;
 mod html;
+mod replicas;
 #[cfg(test)]
 pub(crate) mod sample;
 mod text;
@@ -23,7 +24,7 @@ pub use text::text;
 
 use crate::backend::ReplicaStatus;
 use crate::flow::Measured;
-use crate::spec::{EngineProfile, LabSpec};
+use crate::spec::{EngineProfile, LabSpec, Topology};
 
 /// Raised whenever a reader of the older shape would misread the new one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -45,6 +46,8 @@ pub struct Report {
     pub lab: LabShape,
     /// What was real and what stood in.
     pub parts: Vec<PartKind>,
+    /// What a reader must know before the figures are compared with others.
+    pub notes: Vec<String>,
     /// Where it was measured.
     pub environment: Environment,
     /// What was measured.
@@ -83,6 +86,8 @@ pub struct PartKind {
     pub component: String,
     /// The program that ran.
     pub program: String,
+    /// Its version, where it tells one.
+    pub version: Option<String>,
     /// How many of it.
     pub replicas: u32,
     /// Whether it is the real thing.
@@ -137,6 +142,7 @@ impl Report {
         let stack = spec.stacks.to_string();
         let stack_word = if stack.contains('=') { "mixed" } else { stack.as_str() };
         let analysis = Analysis::of(&measured, environment.cores);
+        let parts = kinds(spec, status);
         Self {
             schema_version: SCHEMA_VERSION,
             name: format!("{stamp}-{stack_word}-{}", spec.topology),
@@ -144,11 +150,17 @@ impl Report {
             command: command(spec, &measured),
             clean: measured.is_clean(),
             lab: shape(spec, backend),
-            parts: kinds(spec, status),
+            notes: notes(spec, &parts, &measured),
+            parts,
             environment,
             measured,
             analysis,
         }
+    }
+
+    /// What must stand beside every figure of the run: that it is one of no Spin that anybody runs.
+    pub fn label(&self) -> Option<&'static str> {
+        label(&self.lab.engine_profile, &self.parts)
     }
 
     /// The report as `report.json` has it, with a newline at the end.
@@ -176,6 +188,34 @@ impl Report {
     }
 }
 
+/// The label of figures that a host with settings of our own made.
+const TUNED: &str = "spin-host tuned, not Spin";
+
+fn label(engine_profile: &str, parts: &[PartKind]) -> Option<&'static str> {
+    let tuned = engine_profile == EngineProfile::Tuned.as_str();
+    (tuned && parts.iter().any(|part| part.program == "spin-host")).then_some(TUNED)
+}
+
+fn notes(spec: &LabSpec, parts: &[PartKind], measured: &Measured) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(label) = label(spec.engine_profile.as_str(), parts) {
+        notes.push(format!("{label}: no verdict on Spin can be drawn from any of these figures"));
+    }
+    if spec.topology == Topology::Shared {
+        notes.push(
+            "Dapr Shared on one machine: as a daemonset it would be the same deployment with one replica a node, so what \
+             Dapr on an application's own node saves is not shown"
+                .to_owned(),
+        );
+    }
+    let before = replicas::scaled_before(spec, measured);
+    if !before.is_empty() {
+        let before: Vec<_> = before.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        notes.push(format!("the lab had been scaled before the run: {}", before.join(", ")));
+    }
+    notes
+}
+
 /// Every setting that is not its default; whoever has a lab running must stop it first, or name another one.
 fn command(spec: &LabSpec, measured: &Measured) -> String {
     let mut command = format!(
@@ -188,6 +228,11 @@ fn command(spec: &LabSpec, measured: &Measured) -> String {
     command.push_str(&format!(" --blob {}", spec.blob));
     if spec.engine_profile != LabSpec::default().engine_profile {
         command.push_str(&format!(" --engine-profile {}", spec.engine_profile));
+    }
+    if let Some(first) = measured.scaling.first() {
+        let counts = measured.scaling.iter().map(|step| format!(":{}", step.scaled.to));
+        let counts: String = counts.collect();
+        command.push_str(&format!(" --scale {}={}{counts}", first.scaled.resource, first.scaled.from));
     }
     command
 }
@@ -220,6 +265,7 @@ fn kinds(spec: &LabSpec, status: &[ReplicaStatus]) -> Vec<PartKind> {
             None => kinds.push(PartKind {
                 component: component.to_owned(),
                 program: replica.program.clone(),
+                version: replica.version.clone(),
                 replicas: 1,
                 real: replica.real,
                 note: note(spec, replica).to_owned(),
@@ -251,9 +297,7 @@ fn stands_for(replica: &ReplicaStatus) -> &'static str {
 
 fn note(spec: &LabSpec, replica: &ReplicaStatus) -> &'static str {
     match (replica.program.as_str(), replica.real, spec.engine_profile) {
-        ("spin-host", _, EngineProfile::Tuned) => {
-            "spin-host tuned, not Spin: no verdict on Spin can be drawn from it"
-        }
+        ("spin-host", _, EngineProfile::Tuned) => TUNED,
         ("spin-host", _, EngineProfile::Spin) => {
             "Spin's pooling values; a call costs about half of what it costs in Spin"
         }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{Environment, Inputs, Report};
-use crate::backend::ReplicaStatus;
+use crate::backend::{ReplicaStatus, Scaled, StartedReplica};
 use crate::flow::clock::ClockOffset;
 use crate::flow::observe::DepthPoint;
+use crate::flow::scaling::{ReplicaPoint, ScaleStep};
 use crate::flow::stages::{BlobInstants, Ids, Stage, WrittenPoint};
 use crate::flow::usage::{MachineUsage, PartUsage, UsagePoint};
 use crate::flow::verify::Verification;
 use crate::flow::{DeadLetter, Measured, Scheduling, Setup};
-use crate::spec::{BlobStore, LabSpec, Topology};
+use crate::spec::{BlobStore, EngineProfile, LabSpec, Topology};
 
 pub fn spec() -> LabSpec {
     LabSpec { blob: BlobStore::Native, topology: Topology::Shared, dapr_replicas: 3, ..LabSpec::default() }
@@ -20,6 +21,7 @@ fn replica(name: &str, program: &str, real: bool) -> ReplicaStatus {
     ReplicaStatus {
         name: name.into(),
         program: program.into(),
+        version: real.then(|| "1.18.3".to_owned()),
         real,
         state: "ready".into(),
         endpoint: None,
@@ -56,19 +58,22 @@ fn stage(name: &str, meaning: &str, p50_us: u64) -> Stage {
     }
 }
 
+fn depth(index: i64) -> DepthPoint {
+    DepthPoint {
+        since_t0_ms: index * 50,
+        ingress: 1_000_u64.saturating_sub(index as u64 * 30),
+        express: (index as u64 * 11) % 180,
+        standard: (index as u64 * 7) % 120,
+        stored: (index as u64 * 25).min(1_000),
+    }
+}
+
 pub fn measured() -> Measured {
     let part = |name: &str, cpu_seconds: f64, mebibytes: u64| PartUsage {
         name: name.into(),
         cpu_seconds,
         rss_before_bytes: mebibytes << 20,
         rss_most_bytes: (mebibytes + 5) << 20,
-    };
-    let depth = |index: i64| DepthPoint {
-        since_t0_ms: index * 50,
-        ingress: 1_000_u64.saturating_sub(index as u64 * 30),
-        express: (index as u64 * 11) % 180,
-        standard: (index as u64 * 7) % 120,
-        stored: (index as u64 * 25).min(1_000),
     };
     Measured {
         setup: Setup {
@@ -102,6 +107,11 @@ pub fn measured() -> Measured {
         depth: (0..=40).map(depth).collect(),
         written: (0..20).map(|index| WrittenPoint { since_t0_ms: index * 100, blobs: 50 }).collect(),
         written_interval_ms: 100,
+        replicas: vec![ReplicaPoint {
+            since_t0_ms: -30,
+            ready: BTreeMap::from([("distributor".into(), 1), ("distributor-dapr".into(), 3)]),
+        }],
+        scaling: Vec::new(),
         parts: vec![
             part("distributor-1", 0.8, 40),
             part("distributor-2", 0.7, 41),
@@ -153,6 +163,47 @@ fn of(measured: Measured) -> Report {
 
 pub fn report() -> Report {
     of(measured())
+}
+
+/// A run in which the distributor was scaled from 1 to 3 and back.
+pub fn scaled() -> Report {
+    let point = |since_t0_ms, distributors| ReplicaPoint {
+        since_t0_ms,
+        ready: BTreeMap::from([("distributor".into(), distributors), ("distributor-dapr".into(), 3)]),
+    };
+    let started =
+        |name: &str, ready_after_ms| StartedReplica { name: name.into(), ready_after_ms, cold_start_ms: 7.5 };
+    let step = |since_t0_ms: f64, orders_done, from, to, started| ScaleStep {
+        since_t0_ms,
+        orders_done,
+        scaled: Scaled {
+            resource: "distributor".into(),
+            from,
+            to,
+            ordered_us: 1_767_225_600_000_000 + (since_t0_ms * 1e3) as u64,
+            took_ms: 15.2,
+            started,
+            stopped: Vec::new(),
+        },
+    };
+    let mut measured = measured();
+    measured.replicas = vec![point(-30, 1), point(312, 2), point(315, 3), point(650, 1)];
+    let two = vec![started("distributor-2", 12.0), started("distributor-3", 15.0)];
+    measured.scaling = vec![step(300.0, 334, 1, 3, two), step(640.0, 667, 3, 1, Vec::new())];
+    of(measured)
+}
+
+/// A run on a host with settings of our own.
+pub fn tuned() -> Report {
+    let (spec, status) = (LabSpec { engine_profile: EngineProfile::Tuned, ..spec() }, status());
+    let measured = measured();
+    Report::new(Inputs {
+        spec: &spec,
+        status: &status,
+        environment: environment(),
+        measured,
+        backend: "local",
+    })
 }
 
 /// A run in which things went wrong.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::chart::grouped;
-use super::{PartKind, Report};
+use super::{PartKind, Report, replicas};
 use crate::flow::stages::{BlobInstants, Ids};
 
 /// Microseconds as people read them.
@@ -36,7 +36,10 @@ pub(crate) fn verdict(report: &Report) -> String {
     let orders = count(measured.setup.orders);
     let seconds = measured.duration_seconds.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default();
     match measured.throughput_per_second {
-        Some(throughput) => format!("{orders} orders in {seconds}: {} orders/s", rate(throughput)),
+        Some(throughput) => {
+            let label = report.label().map(|label| format!(" ({label})")).unwrap_or_default();
+            format!("{orders} orders in {seconds}: {} orders/s{label}", rate(throughput))
+        }
         None if report.clean => {
             format!("{orders} orders, all as they should be, but not each was recorded: no throughput")
         }
@@ -98,16 +101,29 @@ pub(crate) fn kind(part: &PartKind) -> &'static str {
     if part.real { "real" } else { "stand-in" }
 }
 
+/// A program with its version, where it tells one.
+pub(crate) fn program(part: &PartKind) -> String {
+    match &part.version {
+        Some(version) => format!("{} {version}", part.program),
+        None => part.program.clone(),
+    }
+}
+
 /// The whole report.
 pub fn text(report: &Report) -> String {
-    let mut text = format!("{}\n{}\n\n", verdict(report), shape(report));
+    let mut text = format!("{}\n{}\n", verdict(report), shape(report));
+    for note in &report.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text.push('\n');
     checks(report, &mut text);
     stages(report, &mut text);
     cpu(report, &mut text);
     let _ = writeln!(text, "bound by      {}\n", report.analysis.bound_by);
+    replicas(report, &mut text);
     text.push_str("real or stand-in\n");
     for part in &report.parts {
-        let program = format!("{} × {}", part.replicas, part.program);
+        let program = format!("{} × {}", part.replicas, program(part));
         let note = if part.note.is_empty() { String::new() } else { format!(": {}", part.note) };
         let _ = writeln!(text, "  {:<30} {program:<26} {}{note}", part.component, kind(part));
     }
@@ -188,6 +204,28 @@ fn cpu(report: &Report, text: &mut String) {
     text.push('\n');
 }
 
+fn replicas(report: &Report, text: &mut String) {
+    let rows = replicas::lines(&report.measured);
+    if rows.is_empty() {
+        return;
+    }
+    text.push_str("ready replicas over time\n");
+    for (name, words) in rows {
+        let _ = writeln!(text, "  {name:<24} {words}");
+    }
+    for step in replicas::steps(report) {
+        let _ = writeln!(text, "scaled        {}", step.order);
+        for replica in step.replicas {
+            let replicas::ReplicaWords { name, nth, ready_after, cold_start, cpu } = replica;
+            let _ = writeln!(
+                text,
+                "  {nth:>2}. {name:<24} ready {ready_after} after the order, {cold_start} after its start; {cpu}"
+            );
+        }
+    }
+    text.push('\n');
+}
+
 fn conditions(report: &Report, text: &mut String) {
     let (measured, environment) = (&report.measured, &report.environment);
     let scheduling = &measured.scheduling;
@@ -258,6 +296,46 @@ mod tests {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
         assert!(!text.contains("orders/s"));
+    }
+
+    #[test]
+    fn replicas_that_came_and_went_are_told() {
+        let words = text(&sample::scaled());
+        for line in [
+            "  distributor              1, 2 at +0.312 s, 3 at +0.315 s, 1 at +0.650 s\n",
+            "scaled        distributor 1 → 3, ordered 0.300 s after T0",
+            "   1. distributor-2            ready 12.0 ms after the order, 7.5 ms after its start; 0.700 s of CPU\n",
+            " --scale distributor=1:3:1\n",
+        ] {
+            assert!(words.contains(line), "{line:?} is not in\n{words}");
+        }
+        assert!(
+            text(&sample::report())
+                .contains("  the same throughout      1 distributor, 3 distributor-dapr\n")
+        );
+    }
+
+    #[test]
+    fn figures_of_a_tuned_host_are_labelled_and_those_of_others_are_not() {
+        let label = "spin-host tuned, not Spin";
+        let tuned = text(&sample::tuned());
+        assert!(tuned.starts_with(&format!("1,000 orders in 2.00 s: 500 orders/s ({label})\n")), "{tuned}");
+        assert!(tuned.contains(&format!("note: {label}: no verdict on Spin")), "{tuned}");
+        assert!(!text(&sample::report()).contains("tuned"));
+    }
+
+    #[test]
+    fn a_shared_dapr_on_one_machine_shows_no_locality() {
+        let shared = text(&sample::report());
+        assert!(
+            shared.contains("as a daemonset it would be the same deployment with one replica a node"),
+            "{shared}"
+        );
+    }
+
+    #[test]
+    fn real_programs_are_named_with_their_versions() {
+        assert!(text(&sample::report()).contains("3 × daprd 1.18.3"));
     }
 
     /// A recorder that was full hides when the last blob was written, not that all are there.

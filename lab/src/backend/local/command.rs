@@ -155,6 +155,7 @@ impl Setting {
             "--extentMemoryLimit".to_owned(),
             AZURITE_MEMORY_MIB.to_string(),
             "--skipApiVersionCheck".to_owned(),
+            "--disableProductStyleUrl".to_owned(),
             "--disableTelemetry".to_owned(),
             "--silent".to_owned(),
         ];

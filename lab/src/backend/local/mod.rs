@@ -7,8 +7,10 @@ pub(crate) mod leftovers;
 mod plan;
 mod relays;
 mod resource;
+mod scale;
+mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,11 +20,13 @@ pub use command::RealPrograms;
 use command::{Addresses, Command, Peers, Setting};
 use plan::{Kind, STOP_TIERS};
 use resource::{Life, Resource, Snapshot, State, Verb};
+use versions::Versions;
 
 use super::{
-    AfterKill, Backend, BlobEndpoint, Endpoints, Failure, LabError, Part, Progress, ReplicaStatus, Target,
-    Usage,
+    AfterKill, Backend, BlobEndpoint, Endpoints, Failure, LabError, Part, Progress, ReplicaEvent,
+    ReplicaStatus, Scalable, Scaled, Target, Usage,
 };
+use crate::clock;
 use crate::limits;
 use crate::paths::{LabFiles, Workspace};
 use crate::process::{self, PortTaken, ReservedPort, Spawner};
@@ -55,6 +59,13 @@ struct House {
     starting: watch::Sender<bool>,
     opened: Instant,
     record: leftovers::Record,
+    /// When replicas became ready and ceased to be, oldest first.
+    history: Mutex<VecDeque<ReplicaEvent>>,
+    versions: Versions,
+    /// CPU seconds of resources that are no part of the lab any more, by name.
+    retired: Mutex<BTreeMap<String, f64>>,
+    /// Held while replicas are added or taken away.
+    scaling: tokio::sync::Mutex<()>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -74,6 +85,7 @@ impl LocalBackend {
             source,
         })?;
         let record = leftovers::Record::new(&files);
+        let versions = Versions::ask(&workspace, &real);
         let house = Arc::new(House {
             setting: Setting { workspace, files, spec, real },
             spawner,
@@ -83,6 +95,10 @@ impl LocalBackend {
             starting: watch::Sender::new(true),
             opened: Instant::now(),
             record,
+            history: Mutex::default(),
+            versions,
+            retired: Mutex::default(),
+            scaling: tokio::sync::Mutex::default(),
         });
         let mut lives = Vec::new();
         for kind in plan::resources(&house.setting.spec) {
@@ -121,40 +137,12 @@ impl LocalBackend {
         steps
     }
 
-    async fn stop_resource(&self, resource: &Arc<Resource>) {
-        resource.order(Verb::Stop).await;
-    }
-
     fn resource(&self, part: Part, replica: u32) -> Result<Arc<Resource>, LabError> {
         self.house.find(Kind::of(part, replica)).ok_or_else(|| {
             let name = Kind::of(part, replica);
             let known: Vec<_> = self.house.all().iter().map(|resource| resource.name.clone()).collect();
             LabError::Refused(format!("there is no {name}; there are: {}", known.join(", ")))
         })
-    }
-
-    /// The kinds that are one replica: an application and its sidecar belong together.
-    fn kinds(&self, role: Role, target: Target, replica: u32) -> Vec<Kind> {
-        match (target, self.house.setting.spec.topology) {
-            (Target::App, Topology::Sidecar) => vec![Kind::App(role, replica), Kind::Dapr(role, replica)],
-            (Target::App, Topology::Shared) => vec![Kind::App(role, replica)],
-            (Target::Dapr, _) => vec![Kind::Dapr(role, replica)],
-        }
-    }
-
-    async fn add_replica(&self, kinds: &[Kind]) -> Result<(), LabError> {
-        let mut added = Vec::new();
-        for kind in kinds {
-            added.push(self.house.add(*kind)?);
-        }
-        let resources: Vec<_> = added.iter().map(|life| Arc::clone(&life.resource)).collect();
-        for life in added {
-            tokio::spawn(life.live());
-        }
-        for resource in resources {
-            self.until_ready(&resource, 0).await?;
-        }
-        Ok(())
     }
 
     async fn until_ready(&self, resource: &Resource, starts: u32) -> Result<(), LabError> {
@@ -264,6 +252,7 @@ impl Backend for LocalBackend {
             ReplicaStatus {
                 name: resource.name.clone(),
                 program: program.to_owned(),
+                version: self.house.versions.of_program(program, real),
                 real,
                 state: now.state.as_str().to_owned(),
                 endpoint: Some(match resource.kind {
@@ -280,11 +269,17 @@ impl Backend for LocalBackend {
 
     fn usage(&self) -> Vec<Usage> {
         self.house.sample();
-        let row = |resource: Arc<Resource>| {
+        let mut retired = locked(&self.house.retired).clone();
+        let mut usage = Vec::new();
+        for resource in self.house.all() {
             let used = resource.usage();
-            Usage { name: resource.name.clone(), cpu_seconds: used.cpu_seconds, rss_bytes: used.rss_bytes }
-        };
-        self.house.all().into_iter().map(row).collect()
+            let cpu_seconds = used.cpu_seconds + retired.remove(&resource.name).unwrap_or(0.0);
+            usage.push(Usage { name: resource.name.clone(), cpu_seconds, rss_bytes: used.rss_bytes });
+        }
+        // What was used stays used when the one who used it is gone.
+        let gone = |(name, cpu_seconds)| Usage { name, cpu_seconds, rss_bytes: 0 };
+        usage.extend(retired.into_iter().map(gone));
+        usage
     }
 
     async fn kill(&self, part: Part, replica: u32, after: AfterKill) -> Result<(), LabError> {
@@ -299,29 +294,12 @@ impl Backend for LocalBackend {
         self.until_ready(&resource, starts).await
     }
 
-    async fn scale(&self, role: Role, target: Target, count: u32) -> Result<(), LabError> {
-        if target == Target::Dapr && self.house.setting.spec.topology == Topology::Sidecar {
-            let words = "a sidecar stands beside each application: scale the application";
-            return Err(LabError::Refused(words.to_owned()));
-        }
-        if !(1..=limits::REPLICAS).contains(&count) {
-            return Err(LabError::Refused(format!("replicas must be from 1 to {}", limits::REPLICAS)));
-        }
-        for replica in 1..=limits::REPLICAS {
-            let kinds = self.kinds(role, target, replica);
-            let exists = kinds.iter().all(|kind| self.house.find(*kind).is_some());
-            if replica <= count && !exists {
-                self.add_replica(&kinds).await?;
-            }
-            if replica > count && exists {
-                // Dapr before its application, so that what it has delivered is settled.
-                for resource in kinds.iter().rev().filter_map(|kind| self.house.find(*kind)) {
-                    self.stop_resource(&resource).await;
-                    self.house.remove(&resource);
-                }
-            }
-        }
-        Ok(())
+    async fn scale(&self, scalable: Scalable, count: u32) -> Result<Scaled, LabError> {
+        self.scale_to(scalable, count).await
+    }
+
+    fn replica_events(&self) -> Vec<ReplicaEvent> {
+        locked(&self.house.history).iter().copied().collect()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -359,6 +337,7 @@ impl House {
     }
 
     fn remove(&self, resource: &Arc<Resource>) {
+        *locked(&self.retired).entry(resource.name.clone()).or_default() += resource.usage().cpu_seconds;
         locked(&self.resources).retain(|other| !Arc::ptr_eq(other, resource));
         self.changed();
     }
@@ -383,8 +362,32 @@ impl House {
 
     /// Changes what can be seen of a resource, and wakes whoever watches.
     fn show(&self, resource: &Resource, change: impl FnOnce(&mut Snapshot)) {
+        let was_ready = resource.state() == State::Ready;
         resource.change(change);
+        let ready = resource.state() == State::Ready;
+        if ready != was_ready {
+            self.remember(resource.kind, ready);
+        }
         self.changed();
+    }
+
+    fn remember(&self, kind: Kind, ready: bool) {
+        let (role, target, replica) = match kind {
+            Kind::App(role, replica) => (role, Target::App, replica),
+            Kind::Dapr(role, replica) => (role, Target::Dapr, replica),
+            _ => return,
+        };
+        let mut history = locked(&self.history);
+        if history.len() == limits::REPLICA_EVENTS {
+            // The oldest that a later one overtook: the only event of a replica that never failed is worth more.
+            let later = |index: usize, old: &ReplicaEvent| {
+                history.iter().skip(index + 1).any(|new| (new.of, new.replica) == (old.of, old.replica))
+            };
+            let overtaken = history.iter().enumerate().position(|(index, old)| later(index, old));
+            history.remove(overtaken.unwrap_or(0));
+        }
+        let of = Scalable { role, target };
+        history.push_back(ReplicaEvent { at_us: clock::now_us(), of, replica, ready });
     }
 
     fn changed(&self) {
@@ -401,11 +404,16 @@ impl House {
         *self.starting.borrow()
     }
 
-    /// Waits for what a resource needs. Once the lab was ready, only for the stores: the rest comes and goes.
-    async fn ready_for(&self, kind: Kind) {
-        let mut needs = kind.needs(&self.setting.spec);
+    /// Waits for what a resource needs. Once the lab was ready, only for the stores, since the rest comes and goes; and a new
+    /// sidecar for its application, which is as new.
+    async fn ready_for(&self, resource: &Resource) {
+        let mut needs = resource.kind.needs(&self.setting.spec);
         if !self.is_starting() {
-            needs.retain(|need| matches!(need, Kind::Broker | Kind::Blob));
+            let new = resource.snapshot().starts == 0 && self.setting.spec.topology == Topology::Sidecar;
+            needs.retain(|need| match need {
+                Kind::Broker | Kind::Blob => true,
+                _ => new && matches!(need, Kind::App(..)),
+            });
         }
         let mut changes = self.changes.subscribe();
         loop {

@@ -24,6 +24,8 @@ pub(super) enum State {
     Starting,
     /// It serves.
     Ready,
+    /// It was told to end, and finishes what is in flight.
+    Stopping,
     /// It ended by itself and will be started again.
     Restarting,
     /// It ended by itself and stays down; so does the lab.
@@ -38,6 +40,7 @@ impl State {
             Self::Waiting => "waiting",
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Stopping => "stopping",
             Self::Restarting => "restarting",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
@@ -75,6 +78,8 @@ pub(super) struct Order {
 pub(super) enum Verb {
     /// End in order and stay down.
     Stop,
+    /// End in order and for good: the resource is no part of the lab any more.
+    Retire,
     /// End at once.
     Kill(AfterKill),
     /// End in order, if it runs, and start.
@@ -109,6 +114,10 @@ impl Resource {
         });
         let (ports, used) = (Mutex::new(ports), Mutex::default());
         (Self { kind, name: kind.to_string(), at, ports, snapshot, orders, used }, queue)
+    }
+
+    pub fn state(&self) -> State {
+        self.snapshot.borrow().state
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -190,6 +199,7 @@ impl Life {
             let (state, failure) = match ending {
                 Ending::Abandoned => return,
                 Ending::Ordered(Verb::Restart) => continue,
+                Ending::Ordered(Verb::Retire) => return,
                 Ending::Ordered(Verb::Stop | Verb::Kill(AfterKill::StayDown)) => (State::Stopped, None),
                 Ending::Ordered(Verb::Kill(AfterKill::Policy)) => {
                     (State::Restarting, Some(self.failure(Stage::Later, "was killed".to_owned(), None)))
@@ -202,6 +212,7 @@ impl Life {
                 }
             };
             let given_up = failure.filter(|failure| self.is_given_up(failure, failed_starts));
+            let given_up = given_up.map(|failure| self.after_it_was_ready(failure));
             let state = if given_up.is_some() { State::Failed } else { state };
             if let Some(failure) = given_up {
                 tracing::error!(resource = self.resource.name, "{failure}");
@@ -232,6 +243,14 @@ impl Life {
         }
     }
 
+    /// A part that was ready once and does not come back has failed later, whatever its last start died of.
+    fn after_it_was_ready(&self, failure: Failure) -> Failure {
+        match self.resource.snapshot().ready_after {
+            Some(_) => Failure { stage: Stage::Later, ..failure },
+            None => failure,
+        }
+    }
+
     /// Between two processes: for a while, or until it is told to start. `None` when the house is gone.
     async fn rest(&mut self, pause: Option<Duration>) -> Option<()> {
         let mut wake = pause.map(|pause| tokio::time::Instant::now() + pause);
@@ -246,14 +265,16 @@ impl Life {
                 () = over => return Some(()),
                 order = self.orders.recv() => order?,
             };
-            if matches!(order.verb, Verb::Stop | Verb::Kill(AfterKill::StayDown)) {
+            if matches!(order.verb, Verb::Stop | Verb::Retire | Verb::Kill(AfterKill::StayDown)) {
                 wake = None;
                 self.show(|now| now.state = State::Stopped);
             }
             // Whoever gave the order may not have waited.
             let _ = order.done.send(());
-            if order.verb == Verb::Restart {
-                return Some(());
+            match order.verb {
+                Verb::Restart => return Some(()),
+                Verb::Retire => return None,
+                Verb::Stop | Verb::Kill(_) => {}
             }
         }
     }
@@ -263,8 +284,11 @@ impl Life {
         self.show(|now| now.state = State::Waiting);
         let house = Arc::clone(&self.house);
         tokio::select! {
-            () = house.ready_for(self.resource.kind) => {}
-            order = self.orders.recv() => return ended(order),
+            () = house.ready_for(&self.resource) => {}
+            order = self.orders.recv() => {
+                self.show(|now| now.state = State::Stopped);
+                return ended(order);
+            }
         }
         let Command { program, probes, serving, has_children } = house.command_of(&self.resource);
         self.resource.hand_ports_over();
@@ -333,14 +357,17 @@ impl Life {
     /// Ends the process as ordered, and says so when it is gone for everybody.
     async fn obey(&mut self, child: &Child, order: Option<Order>) -> Ending {
         // Nobody new is sent to it while it ends.
-        self.show(|now| now.serving = false);
+        self.show(|now| {
+            now.serving = false;
+            now.state = State::Stopping;
+        });
         match order.as_ref().map(|order| order.verb) {
             Some(Verb::Kill(_)) | None => child.kill().await,
-            Some(Verb::Stop | Verb::Restart) => child.stop(limits::STOP_GRACE).await,
+            Some(Verb::Stop | Verb::Retire | Verb::Restart) => child.stop(limits::STOP_GRACE).await,
         };
         self.gone(match order.as_ref().map(|order| order.verb) {
             Some(Verb::Restart | Verb::Kill(AfterKill::Policy)) => State::Restarting,
-            Some(Verb::Stop | Verb::Kill(AfterKill::StayDown)) | None => State::Stopped,
+            Some(Verb::Stop | Verb::Retire | Verb::Kill(AfterKill::StayDown)) | None => State::Stopped,
         });
         ended(order)
     }
@@ -387,14 +414,14 @@ impl Life {
             elapsed_ms: elapsed.map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
             log_tail: logs::tail(&log, limits::LOG_TAIL_LINES),
             log,
-            hint: Some(match stage {
-                // The machine is as it should be; the part's own words tell more.
-                Stage::Later => format!(
+            // Once the lab was ready the machine is as it should be; the part's own words tell more.
+            hint: Some(match stage == Stage::Later || !self.house.is_starting() {
+                true => format!(
                     "{}   # then: {}",
                     named(&format!("logs {}", self.resource.name), name),
                     named("down", name)
                 ),
-                Stage::Settings | Stage::Start | Stage::Ready => "cargo lab doctor".to_owned(),
+                false => "cargo lab doctor".to_owned(),
             }),
         }
     }

@@ -4,8 +4,12 @@
 //! An order is passed on as the bytes that came: parsing looks only at what decides, and everything else, unknown
 //! fields too, stays untouched.
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// The largest body that an application reads, bytes; beyond it the answer is 413. Four times what a Service Bus
@@ -16,7 +20,7 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 pub const ORDER_ID_MAX: u64 = 1 << 53;
 
 /// How an order is to be delivered; it decides the way the order takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum Delivery {
     /// By way of `q-order-express` into `express-outbox`.
     Express,
@@ -42,12 +46,35 @@ impl Delivery {
     }
 }
 
+impl<'de> Deserialize<'de> for Delivery {
+    /// A derived one would also take `{"Express":null}`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Delivery;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("\"Express\" or \"Standard\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Delivery, E> {
+                match word {
+                    "Express" => Ok(Delivery::Express),
+                    "Standard" => Ok(Delivery::Standard),
+                    _ => Err(E::unknown_variant(word, &["Express", "Standard"])),
+                }
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
 /// Why a body is no order. The sender has to change it: answered with 400.
 #[derive(Debug)]
 pub struct Refusal(serde_json::Error);
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "the body is not an order: {}", self.0)
     }
 }
@@ -79,7 +106,7 @@ struct Shape {
     #[serde(default, rename = "lastName")]
     _last_name: Option<Text>,
     #[serde(default, rename = "items")]
-    _items: Option<Vec<Item>>,
+    _items: Option<Vec<Object<Item>>>,
 }
 
 #[derive(Deserialize)]
@@ -93,16 +120,37 @@ struct Item {
     _quantity: Option<u64>,
 }
 
+/// An object and nothing else: a derived shape would also take an array, field by field.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Visitor(PhantomData))
+    }
+}
+
 /// A string of which only the type matters.
 struct Text;
 
 impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl serde::de::Visitor<'_> for Visitor {
             type Value = Text;
 
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a string")
             }
 
@@ -118,7 +166,7 @@ impl<'de> Deserialize<'de> for Text {
 struct OrderId(u64);
 
 impl<'de> Deserialize<'de> for OrderId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u64::deserialize(deserializer)? {
             id if id <= ORDER_ID_MAX => Ok(Self(id)),
             id => Err(serde::de::Error::custom(format_args!("orderId {id} is larger than 2^53"))),
@@ -134,11 +182,7 @@ impl<'a> Order<'a> {
     /// optional field that is there has the wrong type.
     pub fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
         let raw: &RawValue = serde_json::from_slice(body).map_err(Refusal)?;
-        if !raw.get().starts_with('{') {
-            // A derived shape would also take an array, field by field.
-            return Err(Refusal(serde::de::Error::custom("an object is expected")));
-        }
-        let shape: Shape = serde_json::from_str(raw.get()).map_err(Refusal)?;
+        let Object::<Shape>(shape) = serde_json::from_str(raw.get()).map_err(Refusal)?;
         Ok(Self { id: shape.order_id.0, delivery: shape.delivery, body: raw })
     }
 
@@ -154,7 +198,7 @@ impl<'a> Order<'a> {
 }
 
 /// Pasted, not serialised: the order is JSON already and must not change.
-fn binding_request(data: &RawValue, metadata: std::fmt::Arguments<'_>) -> Vec<u8> {
+fn binding_request(data: &RawValue, metadata: fmt::Arguments<'_>) -> Vec<u8> {
     format!(r#"{{"operation":"create",{metadata}"data":{}}}"#, data.get()).into_bytes()
 }
 

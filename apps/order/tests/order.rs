@@ -77,6 +77,10 @@ fn what_is_no_order_is_refused() {
         r#"{"orderId":1,"delivery":"Express","items":[{"quantity":-1}]}"#,
         r#"{"orderId":1,"delivery":"Express","items":{}}"#,
         r#"{"orderId":1,"delivery":"Express","description":5}"#,
+        // What a derived shape takes, too.
+        r#"{"orderId":1,"delivery":{"Express":null}}"#,
+        r#"{"orderId":1,"delivery":"Express","items":[[1,"s",2]]}"#,
+        r#"{"orderId":1,"delivery":"Express","items":[[]]}"#,
         &too_large,
     ];
     for body in bodies {

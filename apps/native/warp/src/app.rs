@@ -7,6 +7,7 @@ use futures_util::{Stream, StreamExt};
 use hyper::header::CONTENT_TYPE;
 use order::{BODY_BYTES_MAX, Route};
 use warp::http::{HeaderValue, Response, StatusCode};
+use warp::path::FullPath;
 use warp::{Filter, Rejection, Reply};
 
 use crate::dapr::{Dapr, DaprError};
@@ -16,25 +17,26 @@ type Answer = Response<Bytes>;
 /// All routes of the contract. A known path with another method is answered 405, which Dapr's subscription probe by
 /// OPTIONS takes for "subscribed".
 pub fn routes(dapr: Dapr) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
-    let health = warp::path!("healthz").and(warp::get()).map(|| answer(StatusCode::OK, "ok"));
+    let health = exactly("/healthz").and(warp::get()).map(|| answer(StatusCode::OK, "ok"));
     let with_dapr = warp::any().map(move || dapr.clone());
-    let metadata = warp::path!("dapr-metadata").and(warp::get()).and(with_dapr.clone()).then(dapr_metadata);
-    let order = |path: &'static str| {
-        let route = Route::of_path(path);
-        warp::path(path.trim_start_matches('/'))
-            .and(warp::path::end())
-            .and_then(move || async move { route.ok_or_else(warp::reject::not_found) })
-    };
-    let orders = order("/q-order-ingress")
-        .or(order("/q-order-express-in"))
-        .unify()
-        .or(order("/q-order-standard-in"))
-        .unify()
+    let metadata = exactly("/dapr-metadata").and(warp::get()).and(with_dapr.clone()).then(dapr_metadata);
+    let route =
+        |path: FullPath| async move { Route::of_path(path.as_str()).ok_or_else(warp::reject::not_found) };
+    let orders = warp::path::full()
+        .and_then(route)
         .and(warp::post())
         .and(warp::body::stream())
         .and(with_dapr)
         .then(forward);
     health.or(metadata).or(orders)
+}
+
+/// This path and no other: warp's own filters also take one with a slash behind it.
+fn exactly(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    let is_it = move |full: FullPath| async move {
+        if full.as_str() == path { Ok(()) } else { Err(warp::reject::not_found()) }
+    };
+    warp::path::full().and_then(is_it).untuple_one()
 }
 
 async fn dapr_metadata(dapr: Dapr) -> Answer {

@@ -1,5 +1,8 @@
 //! What the application gets of a message, and what its answer does to it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use amqp::Value;
 use amqp::message::Properties;
 use lab::flow::broker::QueueCounts;
@@ -122,6 +125,57 @@ async fn c32_a_binding_that_the_application_does_not_want_is_left_alone() {
     assert!(app.calls_of(&Method::POST, "/q").is_empty());
     let counts = broker.counts("q").await;
     assert_eq!((counts.active, counts.locked), (1, 0), "{counts:?}");
+}
+
+#[tokio::test]
+async fn c30_an_input_whose_queue_is_not_there_stops_neither_the_start_nor_the_others() {
+    let (broker, app) = (Broker::start(), App::start(|_| 200).await);
+    let setup = Setup::new()
+        .file("absent.yaml", queue("absent", &broker.address, &[("direction", "input")]))
+        .file("q.yaml", broker.binding("input", &[]));
+    let dapr = setup.app(app.port).start().await;
+    dapr.ready().await;
+    broker.send(plain(1)).await;
+    broker.counts_are("the message to be completed", |counts| counts.completed_total == 1).await;
+    assert_eq!(dapr.get("/v1.0/healthz").await.status, 204);
+    assert!(app.calls_of(&Method::POST, "/absent").is_empty());
+}
+
+#[tokio::test]
+async fn c46_an_unwell_application_gets_nothing_until_it_is_well_again() {
+    const THRESHOLD: usize = 2;
+    let broker = Broker::start();
+    let health = Arc::new(AtomicU16::new(200));
+    let now = Arc::clone(&health);
+    let app =
+        App::start(move |call| if call.path == "/alive" { now.load(Ordering::SeqCst) } else { 200 }).await;
+    let setup = Setup::new().file("q.yaml", queue("q", &broker.address, &FAST_FAILURES)).app(app.port);
+    let dapr = setup
+        .args(&["--enable-app-health-check", "--app-health-check-path", "/alive"])
+        .args(&["--app-health-probe-interval", "1", "--app-health-probe-timeout", "500"])
+        .args(&["--app-health-threshold", &THRESHOLD.to_string()])
+        .start()
+        .await;
+    broker.send(plain(1)).await;
+    app.called(&Method::POST, "/q", 1).await;
+    let probes = async |more: usize| {
+        let count = app.calls_of(&Method::GET, "/alive").len() + more;
+        app.called(&Method::GET, "/alive", count).await;
+    };
+
+    health.store(503, Ordering::SeqCst);
+    // One more than it takes: by then the last bad answer was seen.
+    probes(THRESHOLD + 1).await;
+    broker.send(plain(2)).await;
+    probes(1).await;
+    let counts = broker.counts("q").await;
+    assert_eq!((counts.active, counts.locked), (1, 0), "{counts:?}");
+    let (status, _, message) = dapr.get("/v1.0/invoke/orders/method/x").await.refusal();
+    assert!(status == 500 && message.contains("app is not in a healthy state"), "{message}");
+
+    health.store(200, Ordering::SeqCst);
+    app.called(&Method::POST, "/q", 2).await;
+    assert_eq!(app.calls_of(&Method::OPTIONS, "/q").len(), 2, "it is asked again");
 }
 
 #[tokio::test]

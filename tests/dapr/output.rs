@@ -152,7 +152,7 @@ async fn c49_c50_c51_metadata_that_cannot_be_used_sends_nothing() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_not_there_is_an_error_at_once_and_harms_no_other() {
+async fn c30_a_queue_that_is_not_there_is_an_error_at_once_and_harms_no_other() {
     let broker = Broker::start();
     let setup = Setup::new().file("q.yaml", broker.binding("output", &[]));
     let dapr =

@@ -2,12 +2,17 @@
 //! each; and where a Dapr listens.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Method;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::broker::{Broker, MAX_DELIVERY_COUNT, plain};
+use super::differences;
 use super::gate::holding;
-use super::support::{App, Dapr, Setup};
+use super::support::{App, Dapr, Setup, is_real_daprd, queue};
 
 const PARALLEL: [(&str, &str); 2] = [("maxActiveMessages", "4"), ("maxConcurrentHandlers", "0")];
 
@@ -102,9 +107,67 @@ async fn c65_a_dapr_whose_application_died_stays_well_and_gives_back_what_it_get
     broker.send(plain("lost")).await;
     broker.counts_are("the message to be dead-lettered", |counts| counts.dead_lettered == 1).await;
     assert_eq!(dapr.get("/v1.0/healthz").await.status, 204);
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("still free");
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("still free");
     let app = App::answering(listener, |_| std::future::ready(200));
     broker.send(plain("found")).await;
     broker.counts_are("the next to be completed", |counts| counts.completed_total == 1).await;
     assert_eq!(app.calls_of(&Method::POST, "/q").len(), 1);
+}
+
+/// A way to a broker on which connections are counted. Gone when dropped.
+struct Relay {
+    /// `host:port`.
+    address: String,
+    connections: Arc<AtomicUsize>,
+    _relaying: AbortOnDropHandle<()>,
+}
+
+impl Relay {
+    async fn to(broker: &Broker) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let (connections, target) = (Arc::new(AtomicUsize::new(0)), broker.address.clone());
+        let count = Arc::clone(&connections);
+        let relaying = tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut far = TcpStream::connect(&target).await.expect("the broker listens");
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+            }
+        });
+        Self { address, connections, _relaying: AbortOnDropHandle::new(relaying) }
+    }
+}
+
+/// The official emulator allows ten connections. The components are those of the sample: a distributor that reads one
+/// queue and writes two, and a receiver at each of these.
+#[tokio::test]
+async fn c66_the_daprs_of_all_applications_have_ten_connections_at_most() {
+    let (broker, app) = (Broker::start(), App::start(|_| 200).await);
+    let relay = Relay::to(&broker).await;
+    let binding = |name: &str, direction: &[(&str, &str)]| {
+        let text = queue("q", &relay.address, direction);
+        text.replace("metadata: {name: q}", &format!("metadata: {{name: {name}}}"))
+    };
+    let (input, output) = ([("direction", "input")], [("direction", "output")]);
+    let distributor = Setup::new()
+        .file("in.yaml", binding("in", &[]))
+        .file("express.yaml", binding("express", &output))
+        .file("standard.yaml", binding("standard", &output));
+    let mut daprs = vec![distributor.app(app.port).start().await];
+    for name in ["express-in", "standard-in"] {
+        daprs.push(Setup::new().file("in.yaml", binding(name, &input)).app(app.port).start().await);
+    }
+    for name in ["in", "express", "standard"] {
+        assert_eq!(daprs[0].create(name, 1.into(), serde_json::json!({})).await.status, 204);
+    }
+    broker.counts_are("all to be completed", |counts| counts.completed_total == 3).await;
+    for dapr in &daprs {
+        dapr.ready().await;
+    }
+    let connections = relay.connections.load(Ordering::SeqCst);
+    assert!(connections <= 10, "{connections}");
+    if !is_real_daprd(differences::OWN_CONNECTIONS) {
+        assert_eq!(connections, daprs.len());
+    }
 }

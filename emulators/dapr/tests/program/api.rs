@@ -219,6 +219,55 @@ async fn c20_shutdown_is_answered_and_then_carried_out() {
 }
 
 #[tokio::test]
+async fn c21_the_own_application_is_invoked_and_no_other_is_there() {
+    let app = App::start(|call| if call.path == "/orders/new" { 418 } else { 404 }).await;
+    let dapr = Setup::new().app(app.port).start().await;
+    dapr.ready().await;
+    let path = "/v1.0/invoke/orders/method/orders/new?x=1";
+    let answer = dapr.call(Method::PUT, path, &[("mine", "kept"), ("content-type", "text/x")], b"body").await;
+    assert_eq!((answer.status, &*answer.text()), (418, "an answer that is no JSON"));
+    assert_eq!(answer.header("location"), Some("/elsewhere"));
+    let calls = app.calls_of(&Method::PUT, "/orders/new");
+    assert_eq!((calls.len(), &calls[0].body[..]), (1, &b"body"[..]));
+    assert_eq!((calls[0].header("mine"), calls[0].header("content-type")), (Some("kept"), Some("text/x")));
+
+    let (status, code, message) = dapr.get("/v1.0/invoke/nobody/method/x").await.refusal();
+    assert_eq!((status, &*code), (500, "ERR_DIRECT_INVOKE"), "{message}");
+    assert!(message.starts_with("failed to invoke, id: nobody, err: "), "{message}");
+}
+
+#[tokio::test]
+async fn c22_a_connection_takes_one_request_after_the_other_and_many_work_at_a_time() {
+    let (dapr, store) = dapr().await;
+    let mut stream = TcpStream::connect(("127.0.0.1", dapr.port)).await.expect("it listens");
+    let request = b"GET /v1.0/healthz/outbound HTTP/1.1\r\nhost: x\r\n\r\n";
+    for _ in 0..3 {
+        stream.write_all(request).await.expect("it is open");
+        let mut answer = [0; 16];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer[..12], b"HTTP/1.1 204");
+        // The rest of the head, up to the empty line.
+        let mut last = [0; 4];
+        while &last != b"\r\n\r\n" {
+            last.rotate_left(1);
+            last[3] = stream.read_u8().await.expect("a whole head");
+        }
+    }
+    let (client, url) = (reqwest::Client::new(), dapr.url(&format!("{BINDINGS}/box")));
+    let calls: Vec<_> = (0..100)
+        .map(|number| {
+            let metadata = json!({ "blobName": format!("b{number}") });
+            let body = json!({ "operation": "create", "data": number, "metadata": metadata });
+            tokio::spawn(client.post(&url).body(body.to_string()).send())
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.expect("it does not panic").expect("an answer").status(), 200);
+    }
+    assert!((0..100).all(|number| store.blob(&format!("b{number}")).is_some()));
+}
+
+#[tokio::test]
 async fn c45_a_call_gets_a_span_that_goes_on_into_the_binding() {
     let (dapr, store) = dapr().await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -1,11 +1,13 @@
 //! Component files: who sees them, which way they work, where their values come from, and what is refused, where.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::NO_BROKER;
 use super::blob_store::BlobStore;
 use super::silent_broker::SilentBroker;
-use super::support::{App, Dapr, Ended, Setup, component, is_real_daprd, queue};
+use super::support::{App, Dapr, Ended, Setup, component, connection_string, is_real_daprd, queue};
 
 /// Names and capabilities of what was loaded.
 async fn loaded(dapr: &Dapr) -> Vec<(String, Value)> {
@@ -142,6 +144,18 @@ async fn c27_the_app_id_fills_its_template() {
     let text = store.component(&[]).replace("value: \"box\"", "value: \"box-{appID}\"");
     Setup::new().file("box.yaml", text).start().await;
     assert_eq!(store.containers(), ["box-orders"]);
+}
+
+#[tokio::test]
+async fn c27_a_uuid_fills_its_template_anew_at_each_start() {
+    let store = BlobStore::start().await;
+    let text = store.component(&[]).replace("value: \"box\"", "value: \"box-{uuid}\"");
+    for _ in 0..2 {
+        Setup::new().file("box.yaml", text.clone()).start().await;
+    }
+    let containers = store.containers();
+    assert!(containers.len() == 2 && containers[0] != containers[1], "{containers:?}");
+    assert!(containers.iter().all(|name| name.len() == "box-".len() + 36), "{containers:?}");
 }
 
 #[tokio::test]
@@ -300,6 +314,45 @@ async fn c28_a_service_that_refuses_or_is_not_there_ends_the_start_unless_errors
         let setup = Setup::new().file("box.yaml", ignoring).file("q.yaml", queue("q", NO_BROKER, &[]));
         let names: Vec<_> = loaded(&setup.start().await).await.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["q"], "the rest is there");
+    }
+}
+
+#[tokio::test]
+async fn c28_a_component_has_five_seconds_to_start() {
+    let (store, silent) = (BlobStore::start().await, SilentBroker::start().await);
+    let text = store.component(&[]).replace(&store.endpoint, &format!("http://{}", silent.address));
+    let start = Instant::now();
+    let ended = super::ended(Setup::new().file("box.yaml", text)).await;
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert!(start.elapsed() >= Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(ended.log.contains("init timeout for component box"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn c29_settings_that_cannot_be_end_the_start_in_the_components_words() {
+    let good = queue("orders", NO_BROKER, &[("maxActiveMessages", "100")]);
+    let connection = connection_string(NO_BROKER);
+    for (from, to, said) in [
+        ("\"100\"", "\"0\"", "must be 1 or greater"),
+        (
+            "\"maxActiveMessages\", value: \"100\"",
+            "maxRetriableErrorsPerSec, value: \"-1\"",
+            "must not be negative",
+        ),
+        ("\"queueName\", value: \"orders\"", "queueName, value: \"\"", "missing queueName"),
+        (
+            "\"maxActiveMessages\", value: \"100\"",
+            "namespaceName, value: ns.servicebus.windows.net",
+            "connectionString and namespaceName cannot both be specified",
+        ),
+        (&*connection, "", "either one of connection string or namespace name are required"),
+        ("bindings.azure.servicebusqueues", "bindings.none", "bindings.none"),
+    ] {
+        let text = good.replace(from, to);
+        assert_ne!(text, good, "{from}");
+        let ended = super::ended(Setup::new().file("bad.yaml", text)).await;
+        assert_ne!(ended.status.code(), Some(0), "{said}: {}", ended.log);
+        assert!(ended.log.contains(said) && ended.log.contains("orders"), "{said}: {}", ended.log);
     }
 }
 

@@ -5,17 +5,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::cache::Cache;
 use crate::component::{self, ComponentError, Loader, Origin};
+use crate::digest::Digest;
 use crate::engine::{self, EngineError, Profile, Ticker};
 use crate::files::{FileError, Mount};
 use crate::guest::Guest;
 use crate::hosts::{AllowedHost, AllowedHosts, HostError, Target as OutboundTarget};
 use crate::manifest::{self, Manifest, ManifestError, StaticResponse};
+use crate::oci::{self, OciError};
 use crate::routes::{RouteError, Router};
 use crate::stdio::{Kind, Output};
 use crate::variables::{ComponentVariables, Providers, Values, VariableError};
@@ -23,8 +26,8 @@ use crate::variables::{ComponentVariables, Providers, Values, VariableError};
 /// How an application is loaded.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Path of `spin.toml`.
-    pub manifest: PathBuf,
+    /// Path of `spin.toml`, or of an OCI image layout.
+    pub from: PathBuf,
     /// Where values of variables come from.
     pub providers: Providers,
     /// Added to the WASI environment of every component.
@@ -39,6 +42,10 @@ pub struct Options {
     pub cache: Option<Cache>,
     /// Most memory of one instance, in bytes.
     pub memory_limit_bytes: Option<usize>,
+    /// Longest time that a guest may run for one request.
+    pub request_timeout: Option<Duration>,
+    /// Load components that import what there is not; a call of it traps.
+    pub trap_unknown_imports: bool,
     /// Guests may write into their files; nothing of it is kept.
     pub allow_transient_write: bool,
     /// Do not show what guests write.
@@ -55,6 +62,9 @@ pub enum LoadError {
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The image.
+    #[error(transparent)]
+    Image(#[from] OciError),
     /// Required variables without a value.
     #[error("no provider resolved required variable(s): {}; set them with --variable NAME=VALUE", .0.join(", "))]
     MissingVariables(Vec<String>),
@@ -115,6 +125,8 @@ pub struct App {
     pub name: String,
     /// Its version, if it has one.
     pub version: Option<String>,
+    /// The digest of the image that it is run from, if it is.
+    pub image_digest: Option<Digest>,
     /// Its routes.
     pub router: Router<Target>,
     /// Its components by id, also those that no route leads to.
@@ -166,6 +178,8 @@ pub struct Component {
     pub stderr: Output,
     /// Most memory of one instance, in bytes.
     pub memory_limit_bytes: Option<usize>,
+    /// Longest time that an instance may run.
+    pub request_timeout: Option<Duration>,
     hosts: AllowedHosts,
 }
 
@@ -203,7 +217,7 @@ impl Component {
 /// # Errors
 /// [`LoadError`].
 pub fn load(options: &Options) -> Result<App, LoadError> {
-    let manifest = manifest::load(&options.manifest)?;
+    let (manifest, image_digest) = described(&options.from)?;
     let values =
         Values::resolve(&manifest.variables, &options.providers).map_err(LoadError::MissingVariables)?;
     if let Some(unknown) = options.follow.iter().find(|id| !manifest.components.contains_key(*id)) {
@@ -214,21 +228,28 @@ pub fn load(options: &Options) -> Result<App, LoadError> {
     }
     let host = engine::new(options.profile, &options.environment, options.disable_pooling)?;
     let linker = component::linker(&host.engine).map_err(EngineError::Engine)?;
-    let loader = Loader { engine: &host.engine, linker: &linker, cache: options.cache.as_ref() };
+    let loader = Loader {
+        engine: &host.engine,
+        linker: &linker,
+        cache: options.cache.as_ref(),
+        trap_unknown_imports: options.trap_unknown_imports,
+    };
 
     let ids: Vec<&str> = manifest.components.keys().map(String::as_str).collect();
     let mut components = BTreeMap::new();
     let mut compiled = 0;
     for (id, described) in &manifest.components {
-        let (handler, origin) = loader.load(id, &described.source, described.build_command.as_deref())?;
-        compiled += usize::from(origin == Origin::Compiled);
-        let component = assemble(id, described, handler, &ids, &values, options)?;
+        let loaded = loader.load(id, described)?;
+        compiled += usize::from(loaded.origin == Origin::Compiled);
+        tracing::info!(component = id, digest = %loaded.digest, "component loaded");
+        let component = assemble(id, described, loaded.handler, &manifest.directory, &ids, &values, options)?;
         components.insert(id.clone(), Arc::new(component));
     }
     Ok(App {
         router: router(&manifest, &components)?,
         name: manifest.name,
         version: Some(manifest.version).filter(|version| !version.is_empty()),
+        image_digest,
         components,
         profile: options.profile,
         pooling: host.pooling,
@@ -237,10 +258,19 @@ pub fn load(options: &Options) -> Result<App, LoadError> {
     })
 }
 
+fn described(from: &Path) -> Result<(Manifest, Option<Digest>), LoadError> {
+    if !oci::is_layout(from) {
+        return Ok((manifest::load(from)?, None));
+    }
+    let image = oci::read(from)?;
+    Ok((image.manifest, Some(image.digest)))
+}
+
 fn assemble(
     id: &str,
     described: &manifest::Component,
     handler: ProxyPre<Guest>,
+    directory: &Path,
     ids: &[&str],
     values: &Values,
     options: &Options,
@@ -267,7 +297,6 @@ fn assemble(
     let mut environment: Vec<(String, String)> =
         described.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     environment.extend(options.guest_environment.iter().cloned());
-    let directory = options.manifest.parent().unwrap_or(Path::new(""));
     Ok(Component {
         id: id.to_owned(),
         description: described.description.clone(),
@@ -278,6 +307,7 @@ fn assemble(
         stdout: output(id, Kind::Stdout, options)?,
         stderr: output(id, Kind::Stderr, options)?,
         memory_limit_bytes: options.memory_limit_bytes,
+        request_timeout: options.request_timeout,
         hosts,
     })
 }

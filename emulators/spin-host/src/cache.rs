@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::digest::{self, hex};
 use crate::limits;
 
 /// Changes when entries of an older build of this host may not be used though module and engine are the same.
@@ -42,8 +43,8 @@ impl Cache {
             .map(|cache| cache.join("spin-host"))
     }
 
-    /// The compiled form of a module, if there is a sound one.
-    pub fn get(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
+    /// The compiled form of the module with this digest, if there is a sound one.
+    pub fn get(&self, engine: &Engine, wasm: digest::Digest) -> Option<Component> {
         let entry = self.entry(engine, wasm);
         match self.read(engine, &entry) {
             Ok(component) => Some(component),
@@ -60,8 +61,8 @@ impl Cache {
         }
     }
 
-    /// Writes the compiled form of a module. That it could not be written is logged and no more: it is needed for speed only.
-    pub fn put(&self, engine: &Engine, wasm: &[u8], code: &[u8]) {
+    /// Writes the compiled form of the module with this digest. That it could not be written is logged and no more: it is needed for speed only.
+    pub fn put(&self, engine: &Engine, wasm: digest::Digest, code: &[u8]) {
         let entry = self.entry(engine, wasm);
         if let Err(error) = self.write(&entry, code).and_then(|()| self.prune()) {
             let path = entry.code.display().to_string();
@@ -73,15 +74,11 @@ impl Cache {
         }
     }
 
-    fn entry(&self, engine: &Engine, wasm: &[u8]) -> Entry {
+    fn entry(&self, engine: &Engine, wasm: digest::Digest) -> Entry {
         let mut key = DigestHasher(Sha256::new());
         FORMAT.hash(&mut key);
         engine.precompile_compatibility_hash().hash(&mut key);
-        let name = format!(
-            "{}-{}",
-            hex(&Sha256::digest(wasm)),
-            hex(&key.0.finalize()).get(..16).unwrap_or_default()
-        );
+        let name = format!("{}-{}", wasm.hex(), hex(&key.0.finalize()).get(..16).unwrap_or_default());
         Entry {
             code: self.directory.join(format!("{name}.{CODE_EXTENSION}")),
             digest: self.directory.join(format!("{name}.{DIGEST_EXTENSION}")),
@@ -91,7 +88,7 @@ impl Cache {
     fn read(&self, engine: &Engine, entry: &Entry) -> io::Result<Component> {
         let mut expected = String::new();
         own(&entry.digest)?.take(65).read_to_string(&mut expected)?;
-        if hex(&digest(own(&entry.code)?)?) != expected {
+        if hex(&digest_of(own(&entry.code)?)?) != expected {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest is another one"));
         }
         deserialize(engine, &entry.code)
@@ -166,7 +163,7 @@ fn own(path: &Path) -> io::Result<File> {
 }
 
 /// SHA-256 of a file, read in pieces.
-fn digest(mut file: File) -> io::Result<Vec<u8>> {
+fn digest_of(mut file: File) -> io::Result<Vec<u8>> {
     let mut digest = Sha256::new();
     let mut piece = vec![0; 256 * 1024];
     loop {
@@ -198,13 +195,4 @@ impl Hasher for DigestHasher {
         // Nobody asks: the whole digest is taken.
         0
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }

@@ -2,15 +2,18 @@
 //!
 //! It must not run guest code. What it refuses, it refuses in a sentence that says what the application needs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use wasmtime::Engine;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::cache::Cache;
+use crate::digest::Digest;
 use crate::guest::{self, Guest};
+use crate::imports::{self, Missing};
 use crate::limits;
+use crate::manifest;
 
 /// The interface by which a component takes requests; any 0.2 version.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
@@ -41,15 +44,13 @@ pub enum ComponentError {
         /// What is wrong.
         reason: String,
     },
-    /// It needs a host interface that there is not.
-    #[error("component `{id}` imports {import}: {advice}")]
-    Import {
+    /// It needs host interfaces that there are not.
+    #[error("component `{id}` imports {}", imports::sentence(missing))]
+    Imports {
         /// The component.
         id: String,
-        /// The interface.
-        import: String,
-        /// What to do.
-        advice: &'static str,
+        /// The interfaces, each with what to do.
+        missing: Vec<Missing>,
     },
     /// It does not handle requests in the way that this host does.
     #[error("component `{id}` {found}")]
@@ -70,6 +71,16 @@ pub enum Origin {
     Compiled,
 }
 
+/// A component that can be instantiated for each request.
+pub struct Loaded {
+    /// What instances are made from.
+    pub handler: ProxyPre<Guest>,
+    /// Where the compiled form came from.
+    pub origin: Origin,
+    /// SHA-256 of the file as it was read: the same as in an OCI layout.
+    pub digest: Digest,
+}
+
 /// What components are loaded with.
 pub struct Loader<'a> {
     /// The engine.
@@ -78,6 +89,8 @@ pub struct Loader<'a> {
     pub linker: &'a Linker<Guest>,
     /// Compiled components, if they are kept.
     pub cache: Option<&'a Cache>,
+    /// Load a component though it imports what there is not; a call of that traps.
+    pub trap_unknown_imports: bool,
 }
 
 /// All interfaces that this host gives components: WASI 0.2, wasi:http and Spin's variables.
@@ -97,56 +110,69 @@ impl Loader<'_> {
     ///
     /// # Errors
     /// [`ComponentError`].
-    pub fn load(
-        &self,
-        id: &str,
-        path: &Path,
-        build_command: Option<&str>,
-    ) -> Result<(ProxyPre<Guest>, Origin), ComponentError> {
+    pub fn load(&self, id: &str, source: &manifest::Component) -> Result<Loaded, ComponentError> {
+        let path = source.source.as_path();
         let wasm =
-            crate::read::bytes(path, limits::WASM_FILE_BYTES).map_err(|source| ComponentError::Read {
+            crate::read::bytes(path, limits::WASM_FILE_BYTES).map_err(|cause| ComponentError::Read {
                 id: id.to_owned(),
                 path: path.to_owned(),
-                advice: build_command.map_or("; correct its `source`".to_owned(), |command| {
-                    format!("; build it with `{command}`")
-                }),
-                source,
+                advice: source
+                    .build_command
+                    .as_ref()
+                    .map_or("; correct its `source`".to_owned(), |command| {
+                        format!("; build it with `{command}`")
+                    }),
+                source: cause,
             })?;
         let invalid =
             |reason: String| ComponentError::Invalid { id: id.to_owned(), path: path.to_owned(), reason };
-        let (component, origin) = match self.cache.and_then(|cache| cache.get(self.engine, &wasm)) {
+        let digest = Digest::of(&wasm);
+        if source.digest.is_some_and(|expected| expected != digest) {
+            return Err(invalid("its digest is another one; copy or write the image again".to_owned()));
+        }
+        let (component, origin) = match self.cache.and_then(|cache| cache.get(self.engine, digest)) {
             Some(component) => (component, Origin::Cached),
-            None => (self.compile(&wasm).map_err(|error| invalid(format!("{error:#}")))?, Origin::Compiled),
+            None => {
+                let compiled = self.compile(&wasm, digest);
+                (compiled.map_err(|error| invalid(format!("{error:#}")))?, Origin::Compiled)
+            }
         };
-        self.check_imports(id, &component)?;
+        let missing = imports::missing(self.engine, &component);
+        if !missing.is_empty() && !self.trap_unknown_imports {
+            return Err(ComponentError::Imports { id: id.to_owned(), missing });
+        }
         self.check_handler(id, &component)?;
-        let pre = self
-            .linker
-            .instantiate_pre(&component)
+        let handler = self
+            .instantiate_pre(id, &component, &missing)
             .and_then(ProxyPre::new)
             .map_err(|error| invalid(format!("{error:#}")))?;
-        Ok((pre, origin))
+        Ok(Loaded { handler, origin, digest })
     }
 
-    fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
+    fn compile(&self, wasm: &[u8], digest: Digest) -> wasmtime::Result<Component> {
         let componentized = componentize(wasm)?;
         let component = Component::from_binary(self.engine, componentized.as_deref().unwrap_or(wasm))?;
         if let Some(cache) = self.cache {
-            cache.put(self.engine, wasm, &component.serialize()?);
+            cache.put(self.engine, digest, &component.serialize()?);
         }
         Ok(component)
     }
 
-    fn check_imports(&self, id: &str, component: &Component) -> Result<(), ComponentError> {
-        let component_type = component.component_type();
-        let mut imports: Vec<&str> = component_type.imports(self.engine).map(|(name, _)| name).collect();
-        imports.sort_unstable();
-        match imports.into_iter().find_map(|import| refusal(import).map(|advice| (import, advice))) {
-            None => Ok(()),
-            Some((import, advice)) => {
-                Err(ComponentError::Import { id: id.to_owned(), import: import.to_owned(), advice })
-            }
+    fn instantiate_pre(
+        &self,
+        id: &str,
+        component: &Component,
+        missing: &[Missing],
+    ) -> wasmtime::Result<InstancePre<Guest>> {
+        if missing.is_empty() {
+            return self.linker.instantiate_pre(component);
         }
+        for Missing { import, advice } in missing {
+            tracing::warn!(component = id, import, "a call of this import will trap: {advice}");
+        }
+        let mut linker = self.linker.clone();
+        imports::define_traps(&mut linker, self.engine, component, missing)?;
+        linker.instantiate_pre(component)
     }
 
     fn check_handler(&self, id: &str, component: &Component) -> Result<(), ComponentError> {
@@ -190,68 +216,9 @@ fn componentize(wasm: &[u8]) -> wasmtime::Result<Option<Vec<u8>>> {
         .map_err(|error| wasmtime::Error::msg(format!("it cannot be made a component: {error:#}")))
 }
 
-/// Why an import cannot be had; `None` for those that this host gives.
-fn refusal(import: &str) -> Option<&'static str> {
-    const ON_SPIN: &str = "spin-host does not provide it; run the application on Spin";
-    let (interface, version) = import.split_once('@').unwrap_or((import, ""));
-    let package = interface.split_once('/').map_or(interface, |(package, _)| package);
-    match (package, interface) {
-        (
-            "wasi:io" | "wasi:clocks" | "wasi:filesystem" | "wasi:random" | "wasi:cli" | "wasi:http"
-            | "wasi:sockets",
-            _,
-        ) => {
-            if version.starts_with("0.3") {
-                Some(
-                    "that is WASI 0.3, which needs Spin 4; build it with a Spin SDK for Spin 3 (spin-sdk 5 in Rust)",
-                )
-            } else if version.contains("-rc-") {
-                Some("that is a preview of WASI 0.2; build it with a Spin SDK of version 3 or newer")
-            } else {
-                None
-            }
-        }
-        (_, "fermyon:spin/variables") => None,
-        (_, "fermyon:spin/key-value") | ("wasi:keyvalue", _) => {
-            Some("spin-host has no key-value stores; run the application on Spin")
-        }
-        (_, "fermyon:spin/sqlite") | ("spin:sqlite", _) => {
-            Some("spin-host has no SQLite databases; run the application on Spin")
-        }
-        (_, "fermyon:spin/redis") => Some("spin-host has no Redis client; run the application on Spin"),
-        (_, "fermyon:spin/mqtt") => Some("spin-host has no MQTT client; run the application on Spin"),
-        (_, "fermyon:spin/llm") => Some("spin-host has no language models; run the application on Spin"),
-        (_, "fermyon:spin/http") => {
-            Some("that is the outbound HTTP of Spin SDKs of version 2 or older; build it with a newer one")
-        }
-        _ => Some(ON_SPIN),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_interfaces_that_exist_may_be_imported() {
-        for import in ["wasi:http/types@0.2.0", "wasi:io/poll@0.2.12", "fermyon:spin/variables@2.0.0"] {
-            assert_eq!(refusal(import), None, "{import}");
-        }
-        for (import, word) in [
-            ("fermyon:spin/key-value@2.0.0", "key-value"),
-            ("wasi:keyvalue/store@0.2.0-draft2", "key-value"),
-            ("spin:sqlite/sqlite@3.0.0", "SQLite"),
-            ("fermyon:spin/redis@2.0.0", "Redis"),
-            ("fermyon:spin/mqtt@2.0.0", "MQTT"),
-            ("fermyon:spin/llm@2.0.0", "language models"),
-            ("spin:postgres/postgres@3.0.0", "run the application on Spin"),
-            ("wasi:http/types@0.3.0-rc-2026-01-06", "Spin 4"),
-            ("wasi:http/types@0.2.0-rc-2023-11-10", "preview"),
-            ("someone:else/thing", "run the application on Spin"),
-        ] {
-            assert!(refusal(import).is_some_and(|text| text.contains(word)), "{import}");
-        }
-    }
 
     #[test]
     fn what_is_no_webassembly_is_refused() {

@@ -63,9 +63,34 @@ impl Mount {
             match entry {
                 Files::Pattern(pattern) => copier.pattern(pattern)?,
                 Files::Placement { source, destination } => copier.placement(source, destination)?,
+                Files::Content { content, destination } => copier.content(content, destination)?,
             }
         }
         Ok(Some(Self { directory, writable }))
+    }
+
+    /// Every file: where its copy is, and its path in the guest; in order of the paths.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn listed(&self) -> Result<Vec<(PathBuf, PathBuf)>, FileError> {
+        let mut found = Vec::new();
+        let mut directories = vec![self.directory.path().to_owned()];
+        let failed = |source| FileError::Copy { component: "of an image".to_owned(), source };
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(&directory).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                if entry.file_type().map_err(failed)?.is_dir() {
+                    directories.push(entry.path());
+                } else {
+                    let path = entry.path();
+                    let inner = path.strip_prefix(self.directory.path()).unwrap_or(&path).to_owned();
+                    found.push((path, inner));
+                }
+            }
+        }
+        found.sort_unstable_by(|one, other| one.1.cmp(&other.1));
+        Ok(found)
     }
 
     /// Shows the files to a guest. A directory that has gone is logged, and the guest sees no files.
@@ -137,6 +162,20 @@ impl Copier<'_> {
         self.copy(&from, &self.to.join(inner))
     }
 
+    fn content(&self, content: &[u8], destination: &str) -> Result<(), FileError> {
+        let inner = Path::new(destination.trim_start_matches('/'));
+        if !stays_inside(inner) || inner.file_name().is_none() {
+            return Err(
+                self.wrong(destination, "is no path within the guest's directory; write the image again")
+            );
+        }
+        let to = self.to.join(inner);
+        let directory = to.parent().map_or_else(PathBuf::new, Path::to_owned);
+        fs::create_dir_all(directory)
+            .and_then(|()| fs::write(to, content))
+            .map_err(|source| self.failed(source))
+    }
+
     fn matching(&self, entry: &str, pattern: &Path, base: &Path, to: &Path) -> Result<(), FileError> {
         let invalid = || self.wrong(entry, "is not a valid pattern; correct or remove it");
         for path in glob::glob(pattern.to_str().ok_or_else(invalid)?).map_err(|_| invalid())? {
@@ -177,6 +216,7 @@ mod tests {
     fn component(files: Vec<Files>, exclude: &[&str]) -> Component {
         Component {
             source: PathBuf::new(),
+            digest: None,
             description: String::new(),
             variables: BTreeMap::new(),
             environment: BTreeMap::new(),

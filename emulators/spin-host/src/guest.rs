@@ -41,7 +41,11 @@ impl Guest {
     pub fn store(component: &Arc<Component>, hooks: Hooks) -> Store<Self> {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(limits::HEADER_FIELDS_BYTES);
-        let memory = MemoryLimit { component: component.id.clone(), bytes: component.memory_limit_bytes };
+        let memory = MemoryLimit {
+            component: component.id.clone(),
+            bytes: component.memory_limit_bytes,
+            is_reported: false,
+        };
         let limited = memory.bytes.is_some();
         let guest = Self {
             wasi: wasi(component),
@@ -117,12 +121,14 @@ impl variables::Host for Guest {
 struct MemoryLimit {
     component: String,
     bytes: Option<usize>,
+    /// A guest may ask again and again.
+    is_reported: bool,
 }
 
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let within = self.bytes.is_none_or(|bytes| desired <= bytes);
-        if !within {
+        if !within && !std::mem::replace(&mut self.is_reported, true) {
             tracing::error!(
                 component = self.component,
                 limit_bytes = self.bytes,

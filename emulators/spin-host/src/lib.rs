@@ -6,13 +6,16 @@
 pub mod app;
 pub mod cache;
 pub mod component;
+pub mod digest;
 pub mod engine;
 mod files;
 pub mod guest;
 pub mod headers;
 pub mod hosts;
+pub mod imports;
 pub mod limits;
 pub mod manifest;
+pub mod oci;
 mod outbound;
 mod read;
 pub mod routes;

@@ -32,6 +32,17 @@ pub const CACHE_BYTES: u64 = 1024 * 1024 * 1024;
 /// Largest `spin.toml`, `.env` and `--variable` file that is read, in bytes.
 pub const CONFIG_FILE_BYTES: u64 = 1024 * 1024;
 
+/// Largest file of a component that is written into an image's document itself, in bytes
+/// (Spin 3.6.3: `DEFAULT_CONTENT_REF_INLINE_MAX_SIZE` in `crates/oci/src/client.rs`).
+pub const INLINE_FILE_BYTES: usize = 128;
+
+/// Most exchanges of guests with other hosts at a time, of the whole program. One more is refused
+/// (`connection-limit-reached`), so that no guest takes the descriptors that connections of clients need.
+pub const OUTBOUND_EXCHANGES: usize = 4_096;
+
+/// The share of the program's file descriptors that such exchanges may take, where that is less: a half.
+pub const OUTBOUND_SHARE_OF_FILES: usize = 2;
+
 /// Longest chain of components that call each other in process (`http://<component>.spin.internal`). Spin has no
 /// such bound: there, a component that calls itself ends when the instance pool is used up.
 pub const SERVICE_CHAIN_LENGTH: u32 = 32;

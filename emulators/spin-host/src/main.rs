@@ -6,12 +6,15 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use spin_host::app::{self, App, LoadError, Options, Target};
 use spin_host::cache::Cache;
 use spin_host::engine::Profile;
 use spin_host::limits;
+use spin_host::manifest;
+use spin_host::oci::{self, OciError};
 use spin_host::server;
 use spin_host::variables::{self, Providers};
 
@@ -19,7 +22,7 @@ use spin_host::variables::{self, Providers};
 #[derive(Parser)]
 #[command(version = concat!(env!("CARGO_PKG_VERSION"), " (wasmtime 48, compared with Spin 3.6.3 on wasmtime 42)"))]
 struct Flags {
-    /// The application: a spin.toml, or a directory that holds one
+    /// The application: a spin.toml, a directory that holds one, or an OCI image layout of an application
     #[arg(short = 'f', long = "from", alias = "file", default_value = "spin.toml")]
     from: PathBuf,
     /// Address to listen on, HOST:PORT; port 0 takes a free one
@@ -53,6 +56,19 @@ struct Flags {
     /// Most memory of one instance, in bytes
     #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY")]
     max_instance_memory: Option<usize>,
+    /// Longest time that a component may run for one request, such as 30s or 500ms; none unless asked
+    #[arg(long, value_parser = duration)]
+    request_timeout: Option<Duration>,
+    /// Start though a component imports interfaces that spin-host does not provide; a call of one traps
+    #[arg(long)]
+    trap_unknown_imports: bool,
+    /// Also take the variable `name` from NAME in the environment, as the containerd shim does; it wins over
+    /// SPIN_VARIABLE_NAME
+    #[arg(long)]
+    shim_compat: bool,
+    /// Write the application as an OCI image layout into this directory, print its digests, and end
+    #[arg(long, value_name = "DIR")]
+    write_oci_layout: Option<PathBuf>,
     /// Let components write into their files; nothing of it is kept
     #[arg(long)]
     allow_transient_write: bool,
@@ -76,6 +92,16 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// As Spin reads its durations: a number of seconds, or one with `s` or `ms` behind it.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, Duration::from_millis(1)),
+        None => (text.strip_suffix('s').unwrap_or(text), Duration::from_secs(1)),
+    };
+    let number = number.parse::<u32>().ok().filter(|number| *number > 0);
+    number.map(|number| unit * number).ok_or_else(|| "write seconds (30s) or milliseconds (500ms)".to_owned())
 }
 
 /// Exit codes: the user's files or flags are wrong; anything else.
@@ -117,6 +143,12 @@ impl From<LoadError> for Failure {
     }
 }
 
+impl From<OciError> for Failure {
+    fn from(error: OciError) -> Self {
+        Self::new(USAGE, &error)
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::new(FAILURE, &error)
@@ -124,6 +156,9 @@ impl From<std::io::Error> for Failure {
 }
 
 fn run(flags: &Flags) -> Result<(), Failure> {
+    if let Some(directory) = &flags.write_oci_layout {
+        return write_oci_layout(&manifest_path(flags), directory);
+    }
     let app = Arc::new(app::load(&options(flags)?)?);
     let listener = server::listen(flags.listen).map_err(|error| Failure {
         message: format!(
@@ -159,6 +194,21 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     Ok(served?)
 }
 
+fn manifest_path(flags: &Flags) -> PathBuf {
+    let holds_manifest = flags.from.is_dir() && !oci::is_layout(&flags.from);
+    if holds_manifest { flags.from.join("spin.toml") } else { flags.from.clone() }
+}
+
+/// Writes an image, and one line of JSON: its digest and those of the modules in it.
+fn write_oci_layout(from: &Path, directory: &Path) -> Result<(), Failure> {
+    let manifest = manifest::load(from).map_err(|error| Failure::new(USAGE, &error))?;
+    let written = oci::write(&manifest, directory)?;
+    let components: serde_json::Map<_, _> =
+        written.components.iter().map(|(id, digest)| (id.clone(), digest.to_string().into())).collect();
+    println!("{}", serde_json::json!({ "image": written.image.to_string(), "components": components }));
+    Ok(())
+}
+
 fn options(flags: &Flags) -> Result<Options, Failure> {
     // What is no text cannot be a value that this program asks for.
     let environment: HashMap<String, String> = std::env::vars_os()
@@ -169,15 +219,15 @@ fn options(flags: &Flags) -> Result<Options, Failure> {
         environment: environment.clone(),
         dotenv: variables::read_dotenv_file(Path::new(".env"))
             .map_err(|error| Failure::new(USAGE, &error))?,
+        shim_names: flags.shim_compat,
     };
     let cache_directory = flags
         .cache_dir
         .clone()
         .or_else(|| Cache::default_directory(|name| environment.get(name).cloned()))
         .filter(|_| !flags.disable_cache);
-    let manifest = if flags.from.is_dir() { flags.from.join("spin.toml") } else { flags.from.clone() };
     Ok(Options {
-        manifest,
+        from: manifest_path(flags),
         providers,
         guest_environment: flags.env.clone(),
         environment,
@@ -185,6 +235,8 @@ fn options(flags: &Flags) -> Result<Options, Failure> {
         disable_pooling: flags.disable_pooling,
         cache: cache_directory.map(Cache::new),
         memory_limit_bytes: flags.max_instance_memory,
+        request_timeout: flags.request_timeout,
+        trap_unknown_imports: flags.trap_unknown_imports,
         allow_transient_write: flags.allow_transient_write,
         quiet: flags.quiet,
         follow: flags.follow.clone(),

@@ -7,6 +7,7 @@
 use std::error::Error as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep, timeout};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -43,6 +45,40 @@ impl Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// How many exchanges of guests with other hosts may be under way.
+pub struct Exchanges {
+    free: Arc<Semaphore>,
+    most: usize,
+    /// Whether the last one was refused, so that a flood is reported once.
+    is_refusing: AtomicBool,
+}
+
+impl Exchanges {
+    /// For a program that may open so many files.
+    pub fn new(files: usize) -> Self {
+        let most = limits::OUTBOUND_EXCHANGES.min(files / limits::OUTBOUND_SHARE_OF_FILES);
+        Self { free: Arc::new(Semaphore::new(most)), most, is_refusing: AtomicBool::new(false) }
+    }
+
+    /// Room for one, given back when it is dropped. Waiting for room could last for ever: applications call themselves.
+    fn begin(&self, component: &str) -> Result<OwnedSemaphorePermit, Error> {
+        let Ok(room) = Arc::clone(&self.free).try_acquire_owned() else {
+            if !self.is_refusing.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    component,
+                    most = self.most,
+                    "too many outbound requests at a time; more are refused"
+                );
+            }
+            return Err(Error::ConnectionLimitReached);
+        };
+        if self.free.available_permits() > self.most / 2 {
+            self.is_refusing.store(false, Ordering::Relaxed);
+        }
+        Ok(room)
     }
 }
 
@@ -150,6 +186,7 @@ impl Call {
     }
 
     async fn exchange(self, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+        let room = self.worker.exchanges.begin(&self.component.id)?;
         let or_default = |asked: Option<Duration>| asked.unwrap_or(limits::OUTBOUND_TIMEOUT);
         let sent = CONNECT_TIMEOUT
             .scope(or_default(self.options.connect_timeout), self.worker.pool.0.request(request));
@@ -158,7 +195,7 @@ impl Call {
             .map_err(|_| Error::ConnectionReadTimeout)?
             .map_err(|error| wasi_error(&error))?;
         let between_bytes = or_default(self.options.between_bytes_timeout);
-        Ok(response.map(|body| TimedBody { body, between_bytes, sleep: None }.boxed_unsync()))
+        Ok(response.map(|body| TimedBody { body, between_bytes, sleep: None, _room: room }.boxed_unsync()))
     }
 }
 
@@ -269,6 +306,7 @@ struct TimedBody {
     between_bytes: Duration,
     /// Runs only while a piece is waited for.
     sleep: Option<Pin<Box<Sleep>>>,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Body for TimedBody {

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::limits;
-use crate::outbound::Pool;
+use crate::outbound::{Exchanges, Pool};
 use crate::worker::Worker;
 
 /// Opens the listening socket.
@@ -55,10 +55,12 @@ pub async fn serve(
 ) -> io::Result<()> {
     let own_authority = own_authority(listener.local_addr()?)?;
     let in_flight = TaskTracker::new();
+    let exchanges = Arc::new(Exchanges::new(raised_file_limit()));
     let worker = || {
         let worker = Worker {
             app: Arc::clone(&app),
             pool: Pool::new(),
+            exchanges: Arc::clone(&exchanges),
             own_authority: own_authority.clone(),
             in_flight: in_flight.clone(),
         };
@@ -72,15 +74,24 @@ pub async fn serve(
         others.push(other);
     }
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let mut is_refusing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, client)) => give(&lanes, stream, client, &in_flight, &shutdown),
+            Ok((stream, client)) => {
+                give(&lanes, stream, client, &in_flight, &shutdown);
+                if std::mem::take(&mut is_refusing) {
+                    tracing::info!("connections are accepted again");
+                }
+            }
             Err(error) => {
-                tracing::warn!(error = error.to_string(), "cannot accept a connection");
+                // Said once, however long it lasts.
+                if !std::mem::replace(&mut is_refusing, true) {
+                    tracing::warn!(error = error.to_string(), "cannot accept connections");
+                }
                 sleep(limits::ACCEPT_RETRY).await;
             }
         }
@@ -91,6 +102,15 @@ pub async fn serve(
         tracing::warn!(left = in_flight.len(), "stopping though not everything in flight was finished");
     }
     Ok(())
+}
+
+/// Asks for as many file descriptors as the user may have, and gives how many there are.
+fn raised_file_limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
+    // Some systems name no bound and then refuse it; what there was stays.
+    let files = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_or(soft, |()| hard);
+    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 /// Where the application calls itself: an unspecified address is reached by the loopback one.

@@ -107,6 +107,15 @@ impl Template {
     }
 }
 
+impl std::fmt::Display for Template {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Literal(text) => formatter.write_str(text),
+            Part::Variable(name) => write!(formatter, "{{{{ {name} }}}}"),
+        })
+    }
+}
+
 /// The application's variables, each with its value.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
@@ -191,16 +200,22 @@ impl ComponentVariables {
 pub struct Providers {
     /// Values of `--variable`.
     pub flags: HashMap<String, String>,
-    /// The host's environment; only names with [`ENVIRONMENT_PREFIX`] are looked at.
+    /// The host's environment; only names with [`ENVIRONMENT_PREFIX`] are looked at, unless `shim_names`.
     pub environment: HashMap<String, String>,
     /// The file `.env` of the working directory.
     pub dotenv: HashMap<String, String>,
+    /// A variable `name` is also set by the environment's `NAME`, as in a container of the containerd shim. (Its
+    /// `set_var` in `containerd-shim-spin/src/utils.rs` runs last, so this name wins over the prefixed one.)
+    pub shim_names: bool,
 }
 
 impl Providers {
     fn get(&self, name: &str) -> Option<String> {
-        let key = format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase());
-        self.flags.get(name).or_else(|| self.environment.get(&key)).or_else(|| self.dotenv.get(&key)).cloned()
+        let bare = name.to_ascii_uppercase();
+        let key = format!("{ENVIRONMENT_PREFIX}{bare}");
+        let of_shim = || self.environment.get(&bare).filter(|_| self.shim_names);
+        let of_environment = || of_shim().or_else(|| self.environment.get(&key));
+        self.flags.get(name).or_else(of_environment).or_else(|| self.dotenv.get(&key)).cloned()
     }
 }
 

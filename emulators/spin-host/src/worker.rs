@@ -16,6 +16,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Body;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme as WasiScheme};
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView as _};
@@ -24,7 +25,7 @@ use crate::app::{App, Component, StaticAnswer, Target};
 use crate::guest::Guest;
 use crate::headers::{self, RequestError, RouteFacts};
 use crate::hosts::chaining_component;
-use crate::outbound::{Hooks, Pool};
+use crate::outbound::{Exchanges, Hooks, Pool};
 use crate::routes::WELL_KNOWN_PREFIX;
 
 /// The client address that a component sees when another component calls it.
@@ -36,6 +37,8 @@ pub struct Worker {
     pub app: Arc<App>,
     /// Outbound connections of this runtime.
     pub pool: Pool,
+    /// How many exchanges with other hosts may still begin; shared by all runtimes.
+    pub exchanges: Arc<Exchanges>,
     /// Where the application's own listener is.
     pub own_authority: Authority,
     /// Everything that must be finished before the program ends.
@@ -146,9 +149,19 @@ impl Worker {
         let mut http = store.data_mut().http();
         let request = http.new_incoming_request(WasiScheme::Http, request).map_err(CallError::Instance)?;
         let outparam = http.new_response_outparam(sender).map_err(CallError::Instance)?;
+        let limit = component.request_timeout;
         let mut run = Run {
             guest: Some(Box::pin(async move {
-                instance.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await
+                let handler = instance.wasi_http_incoming_handler();
+                let call = handler.call_handle(&mut store, request, outparam);
+                match limit {
+                    None => call.await,
+                    Some(limit) => timeout(limit, call).await.unwrap_or_else(|_| {
+                        Err(wasmtime::Error::msg(format!(
+                            "it ran for longer than --request-timeout {limit:?}"
+                        )))
+                    }),
+                }
             })),
             component: Arc::clone(component),
             in_flight: self.in_flight.clone(),
@@ -182,8 +195,11 @@ impl Worker {
             "health" => Response::new(full(Bytes::from_static(b"OK"))),
             "info" => {
                 let mut info = serde_json::json!({ "name": self.app.name });
-                if let (Some(version), Some(info)) = (&self.app.version, info.as_object_mut()) {
-                    info.insert("version".to_owned(), version.clone().into());
+                if let Some(version) = &self.app.version {
+                    info["version"] = version.clone().into();
+                }
+                if let Some(digest) = self.app.image_digest {
+                    info["oci_image_digest"] = digest.to_string().into();
                 }
                 let mut response = Response::new(full(Bytes::from(format!("{info:#}"))));
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -83,7 +83,14 @@ pub(super) fn manifest(path: &Path, text: &str) -> Result<Manifest, Problem> {
     }
     let triggers = triggers(directory, file.trigger.http, &mut components, &variables)?;
     let application = file.application;
-    Ok(Manifest { name: application.name, version: application.version, variables, triggers, components })
+    Ok(Manifest {
+        directory: directory.to_owned(),
+        name: application.name,
+        version: application.version,
+        variables,
+        triggers,
+        components,
+    })
 }
 
 /// Looks at the file before its shape is known, because another version or trigger has another shape.
@@ -286,6 +293,7 @@ fn component(
     let files = raw.files.into_iter().map(files_mount).collect::<Result<_, _>>()?;
     Ok(Component {
         source,
+        digest: None,
         description: raw.description,
         variables,
         environment: raw.environment,
@@ -360,6 +368,15 @@ fn check_id(id: &Spanned<String>, separator: char, lower: bool) -> Result<(), Pr
             Err(problem(id.span(), format!("`{name}` is not a name that Spin accepts: {reason}")))
         }
     }
+}
+
+/// Checks an id of a component: what Spin accepts, and therefore a file name.
+///
+/// # Errors
+/// With the reason.
+pub fn check_component_id(id: &str) -> Result<(), String> {
+    id_problem(id, '-', false)
+        .map_or(Ok(()), |reason| Err(format!("`{id}` is not a name that Spin accepts: {reason}")))
 }
 
 /// What is wrong with an id: words of ASCII letters and digits, each all lower or all upper case, with one separator.

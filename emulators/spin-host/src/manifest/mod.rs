@@ -9,14 +9,18 @@ mod schema;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use check::check_component_id;
 pub use schema::StaticResponse;
 
+use crate::digest::Digest;
 use crate::limits;
 use crate::variables::{Declaration, Template};
 
 /// An application as its manifest describes it.
 #[derive(Debug)]
 pub struct Manifest {
+    /// Where relative paths of files begin.
+    pub directory: PathBuf,
     /// `[application].name`.
     pub name: String,
     /// `[application].version`, empty where it is missing.
@@ -54,6 +58,8 @@ pub enum Target {
 pub struct Component {
     /// Path of its module or component file, relative paths taken from the manifest's directory.
     pub source: PathBuf,
+    /// SHA-256 that the file must have, if the application is an image.
+    pub digest: Option<Digest>,
     /// Shown under its routes.
     pub description: String,
     /// Its variables, as templates over the application's.
@@ -80,6 +86,13 @@ pub enum Files {
         /// Path relative to the manifest.
         source: String,
         /// Absolute path in the guest.
+        destination: String,
+    },
+    /// A file of an image.
+    Content {
+        /// What is in it.
+        content: Vec<u8>,
+        /// Path in the guest.
         destination: String,
     },
 }

@@ -1,4 +1,5 @@
-//! The probe guest, built once per test run: as the module that the compiler makes, and as a component.
+//! The guests, built once per test run: the probe as the module that the compiler makes and as a component, and one
+//! that needs more.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +14,8 @@ pub struct Probe {
     pub module: PathBuf,
     /// A component for WASI 0.2, made from it.
     pub component: PathBuf,
+    /// Another guest, which imports Redis: a core module.
+    pub needy: PathBuf,
 }
 
 /// Builds the probe; quick when nothing changed.
@@ -29,7 +32,8 @@ pub fn probe() -> &'static Probe {
             let _ = std::fs::remove_dir_all(cache());
             std::fs::write(&component, bytes).expect("the directory is ours");
         }
-        Probe { module, component }
+        let needy = directory.join(TARGET).join("release/examples/needy.wasm");
+        Probe { module, component, needy }
     })
 }
 
@@ -46,7 +50,17 @@ fn scratch() -> &'static Path {
 fn build(target_directory: &Path) {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/probe/Cargo.toml");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--release", "--locked", "--target", TARGET, "--manifest-path"]);
+    cargo.args([
+        "build",
+        "--quiet",
+        "--lib",
+        "--examples",
+        "--release",
+        "--locked",
+        "--target",
+        TARGET,
+        "--manifest-path",
+    ]);
     cargo.arg(manifest).arg("--target-dir").arg(target_directory).stdin(Stdio::null());
     // What cargo set for this test, and flags for this machine's processor, are not for the guest.
     for (name, _) in std::env::vars_os() {

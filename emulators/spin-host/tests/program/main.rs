@@ -2,16 +2,17 @@
 //!
 //! It must not link the library, and with it wasmtime: that would cost a minute of building.
 
+mod allowed_hosts;
 mod bad_input;
-mod cache;
-mod ends;
-mod features;
+mod checklist;
+mod conformance;
 mod files;
 mod guest;
 mod http;
 mod instances;
 mod outbound;
 mod output;
+mod own;
 mod requests;
 mod start;
 mod streams;

@@ -16,13 +16,25 @@ fn routes(routes: &[&str]) -> Setup {
     Setup::manifest(&format!("{text}{extra}[component.probe]\nsource = {source:?}\n"))
 }
 
+/// A manifest with these routes to the probe, which describes the request whatever the path.
+fn everywhere(routes: &[&str]) -> Setup {
+    let mut text = "spin_manifest_version = 2\n[application]\nname = \"routes\"\n".to_owned();
+    for route in routes {
+        text.push_str(&format!("[[trigger.http]]\nroute = \"{route}\"\ncomponent = \"probe\"\n"));
+    }
+    let source = probe().module.display().to_string();
+    Setup::manifest(&format!(
+        "{text}[component.probe]\nsource = {source:?}\nenvironment = {{ ALWAYS = \"request\" }}\n"
+    ))
+}
+
 /// The value of a field as the guest saw it.
 fn field<'a>(described: &'a str, name: &str) -> Option<&'a str> {
     described.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 #[test]
-fn the_most_specific_route_answers_and_no_route_is_404() {
+fn a07_the_most_specific_route_answers_and_no_route_is_404() {
     let host = routes(&["/a/...", "/a/:x/request", "/a/b/request", "/exact/request"]).start();
     for (path, matched) in [
         ("/a/request", "/a/..."),
@@ -40,15 +52,80 @@ fn the_most_specific_route_answers_and_no_route_is_404() {
     }
 }
 
+/// The tables of Spin's own tests (`crates/routes/src/lib.rs`), each path with the route that answers and its path info.
 #[test]
-fn a_static_response_needs_no_component() {
+fn a07_paths_are_found_as_spin_finds_them() {
+    type Cases<'a> = &'a [(&'a str, Option<(&'a str, &'a str)>)];
+    let tables: &[(&[&str], Cases)] = &[
+        (
+            &["/foo", "/bar"],
+            &[
+                ("/foo", Some(("/foo", ""))),
+                ("/foo/", Some(("/foo", ""))),
+                ("//foo//", Some(("/foo", ""))),
+                ("/bar", Some(("/bar", ""))),
+                ("/foo/bar", None),
+                ("/fo", None),
+                ("/FOO", None),
+                ("/foo%2f", None),
+                ("/", None),
+            ],
+        ),
+        (
+            &["/foo/...", "/..."],
+            &[
+                ("/foo", Some(("/foo/...", ""))),
+                ("/foo/", Some(("/foo/...", "/"))),
+                ("/foo/bar", Some(("/foo/...", "/bar"))),
+                ("/foo/bar/", Some(("/foo/...", "/bar/"))),
+                ("/foo/a.b/c", Some(("/foo/...", "/a.b/c"))),
+                ("/food", Some(("/...", "/food"))),
+                ("/", Some(("/...", "/"))),
+            ],
+        ),
+        (
+            &["/:id/x", "/a/x", "/a/..."],
+            &[
+                ("/b/x", Some(("/:id/x", ""))),
+                ("/a/x", Some(("/a/x", ""))),
+                ("/a/y", Some(("/a/...", "/y"))),
+                ("/a", Some(("/a/...", ""))),
+                ("/b.c/x", Some(("/:id/x", ""))),
+                ("/b/y", None),
+            ],
+        ),
+        (
+            &["/file/:name.json"],
+            &[("/file/a.json", Some(("/file/:name.json", ""))), ("/file/a.b.json", None)],
+        ),
+    ];
+    for (given, cases) in tables {
+        for reversed in [false, true] {
+            let mut given = given.to_vec();
+            if reversed {
+                given.reverse();
+            }
+            let host = everywhere(&given).start();
+            for (path, expected) in *cases {
+                let answer = host.get(path);
+                let told = answer.text();
+                let found = field(&told, "spin-matched-route").zip(field(&told, "spin-path-info"));
+                assert_eq!(found, *expected, "{path} with {given:?}");
+                assert_eq!(answer.status, if expected.is_some() { 200 } else { 404 }, "{path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a07_a_static_response_needs_no_component() {
     let answer = routes(&["/request"]).start().get("/fixed");
     assert_eq!((answer.status, answer.text().as_str()), (201, "hi"));
     assert_eq!(answer.header("x-kind"), Some("static"));
 }
 
 #[test]
-fn the_host_answers_the_well_known_paths_itself() {
+fn a08_the_host_answers_the_well_known_paths_itself() {
     let host = Setup::probe("").start();
     let health = host.get("/.well-known/spin/health");
     assert_eq!((health.status, health.text().as_str()), (200, "OK"));
@@ -60,7 +137,7 @@ fn the_host_answers_the_well_known_paths_itself() {
 }
 
 #[test]
-fn the_guest_is_told_method_uri_and_route() {
+fn a09_the_guest_is_told_method_uri_and_route() {
     let host = routes(&["/base/:path_segment/..."]).start();
     let answer = host.send(&request("PATCH", "/base/end/x/request?key=value", &[("x-own", "1")], b"body"));
     let told = answer.text();
@@ -86,14 +163,14 @@ fn the_guest_is_told_method_uri_and_route() {
 }
 
 #[test]
-fn a_clients_own_spin_fields_stay_before_the_hosts() {
+fn a09_a_clients_own_spin_fields_stay_before_the_hosts() {
     let host = Setup::probe("").start();
     let told = host.send(&request("GET", "/request", &[("spin-path-info", "mine")], b"")).text();
     assert_eq!(field(&told, "spin-path-info"), Some("mine | /request"));
 }
 
 #[test]
-fn every_method_reaches_the_guest() {
+fn a10_every_method_reaches_the_guest() {
     let host = Setup::probe("").start();
     for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CUSTOM"] {
         let answer = host.send(&request(method, "/request", &[], b""));
@@ -105,7 +182,7 @@ fn every_method_reaches_the_guest() {
 }
 
 #[test]
-fn status_and_fields_of_the_guest_reach_the_client() {
+fn a10_status_and_fields_of_the_guest_reach_the_client() {
     let host = Setup::probe("").start();
     for status in [200, 201, 204, 404, 503, 599] {
         assert_eq!(host.get(&format!("/status?{status}")).status, status);
@@ -115,25 +192,25 @@ fn status_and_fields_of_the_guest_reach_the_client() {
 }
 
 #[test]
-fn a_request_without_host_fails_at_the_component_only() {
+fn a09_a_request_without_host_fails_at_the_component_only() {
     let host = Setup::probe("").start();
     assert_eq!(host.send(b"GET /request HTTP/1.0\r\n\r\n").status, 500);
     assert_eq!(host.send(b"GET /.well-known/spin/health HTTP/1.0\r\n\r\n").status, 200);
-    assert!(host.stop().contains("the request has no `Host` header"));
+    host.says("the request has no `Host` header");
 }
 
 #[test]
-fn a_field_that_is_not_utf8_fails_the_request() {
+fn a09_a_field_that_is_not_utf8_fails_the_request() {
     let host = Setup::probe("").start();
     let answer =
         host.send(b"GET /request HTTP/1.1\r\nhost: a\r\nx-binary: \xff\r\nconnection: close\r\n\r\n");
     assert_eq!((answer.status, answer.body.len()), (500, 0));
-    assert!(host.stop().contains("the value of header `x-binary` is not UTF-8"));
+    host.says("the value of header `x-binary` is not UTF-8");
 }
 
 #[test]
-fn the_later_of_two_equal_routes_wins_and_it_is_said() {
+fn a07_the_later_of_two_equal_routes_wins_and_it_is_said() {
     let host = routes(&["/twice/request", "/twice/request"]).start();
     assert_eq!(host.get("/twice/request").status, 200);
-    assert!(host.stop().contains("the route is given twice"));
+    host.says("the route is given twice");
 }

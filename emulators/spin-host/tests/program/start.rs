@@ -1,66 +1,89 @@
-//! How the program starts: what it prints, and what it says when it cannot start.
+//! How an application starts: from where, at which address, and what stops it.
 
 use std::net::TcpListener;
-use std::process::Command;
+use std::path::Path;
 
 use crate::guest::probe;
 use crate::support::{Setup, manifest};
 
 #[test]
-fn it_prints_where_it_answers_and_its_routes() {
-    let host = Setup::probe("").start();
-    assert!(host.greeting.contains(&format!("Serving http://{}\n", host.address)), "{}", host.greeting);
-    let output = Command::new(env!("CARGO_BIN_EXE_spin-host")).arg("--version").output().expect("it starts");
-    let version = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(version.contains("wasmtime 48, compared with Spin 3.6.3 on wasmtime 42"), "{version}");
+fn a21_it_prints_where_it_answers_and_its_routes() {
+    let host = Setup::probe("description = \"what it is\"").start();
+    host.prints(&format!("Serving http://{}", host.address));
+    host.prints(&format!("  probe: http://{} (wildcard)", host.address));
+    host.prints("    what it is");
 }
 
 #[test]
-fn the_address_is_a_flag_or_a_variable_and_may_be_a_name() {
+fn a21_the_address_is_a_flag_or_a_variable_and_may_be_a_name() {
     let named = Setup::probe("").arguments(&["--listen", "localhost:0"]).start();
     assert!(named.address.starts_with("127.0.0.1:"), "{}", named.address);
     let variable = || Setup::probe("").environment("SPIN_HTTP_LISTEN_ADDR", "[::1]:0");
     let started = variable().arguments(&["--listen", "127.0.0.1:0"]).start();
     assert!(started.address.starts_with("127.0.0.1:"), "the flag wins: {}", started.address);
-    let wrong = Setup::probe("").environment("SPIN_HTTP_LISTEN_ADDR", "nowhere").refused();
-    assert_eq!(wrong.0, Some(2));
-    assert!(wrong.1.contains("invalid value 'nowhere' for '--listen"), "{}", wrong.1);
+    Setup::probe("")
+        .environment("SPIN_HTTP_LISTEN_ADDR", "nowhere")
+        .refused_saying(&["invalid value 'nowhere' for '--listen"]);
 }
 
 #[test]
-fn the_manifest_may_be_named_by_its_directory_or_be_where_it_is_started() {
-    assert_eq!(Setup::probe("").arguments(&["--from", "."]).start().get("/counter").status, 200);
-    assert_eq!(Setup::probe("").arguments(&["-f", "spin.toml"]).start().get("/counter").status, 200);
-    assert_eq!(Setup::probe("").start().get("/counter").status, 200);
-    let (code, stderr) = Setup::probe("").arguments(&["--from", "other.toml"]).refused();
-    assert_eq!(code, Some(2));
-    assert!(stderr.contains("cannot read the manifest other.toml; name it with --from"), "{stderr}");
-}
-
-#[test]
-fn a_taken_port_is_named_with_the_remedy() {
+fn a21_a_taken_port_stops_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
-    let (code, stderr) = Setup::probe("").arguments(&["--listen", &address]).refused();
-    assert_eq!(code, Some(1));
-    assert!(stderr.contains(&format!("cannot listen on {address}")), "{stderr}");
-    assert!(stderr.contains("name another address with --listen"), "{stderr}");
+    let (code, said) = Setup::probe("").arguments(&["--listen", &address]).refused();
+    assert!(code == Some(1) && said.contains(&address), "{code:?}: {said}");
 }
 
 #[test]
-fn a_missing_module_is_named_with_how_to_build_it() {
-    let missing = std::path::Path::new("missing.wasm");
-    let (code, stderr) = Setup::manifest(&manifest(missing, "")).refused();
-    assert_eq!(code, Some(2));
-    assert!(stderr.contains("missing.wasm of component `probe`; correct its `source`"), "{stderr}");
+fn a02_the_manifest_may_be_named_by_its_directory_or_by_its_path() {
+    assert_eq!(Setup::probe("").arguments(&["--from", "."]).start().get("/counter").status, 200);
+    assert_eq!(Setup::probe("").arguments(&["-f", "spin.toml"]).start().get("/counter").status, 200);
+    Setup::probe("")
+        .arguments(&["--from", "other.toml"])
+        .refused_saying(&["cannot read the manifest other.toml; name it with --from"]);
+}
+
+#[test]
+fn a02_a_module_is_found_beside_its_manifest() {
+    let setup = Setup::manifest(&manifest(Path::new("within/probe.wasm"), "")).file("within/x", "");
+    std::fs::copy(&probe().module, setup.path("within/probe.wasm")).expect("a copy");
+    let elsewhere = setup.path("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("a directory");
+    let from = setup.path("spin.toml").display().to_string();
+    let setup = setup.arguments(&["--from", &from]);
+    let mut command = setup.command();
+    command.current_dir(elsewhere);
+    assert_eq!(crate::support::Host::start(command, setup).get("/counter").text(), "1");
+}
+
+#[test]
+fn a02_a_missing_module_is_named_with_how_to_build_it() {
+    let missing = Path::new("missing.wasm");
+    let setup = Setup::manifest(&manifest(missing, ""));
+    setup.refused_saying(&["missing.wasm of component `probe`; correct its `source`"]);
     let build = "[component.probe.build]\ncommand = \"make the-app\"";
-    let (code, stderr) = Setup::manifest(&manifest(missing, build)).refused();
-    assert_eq!(code, Some(2));
-    assert!(stderr.contains("build it with `make the-app`"), "{stderr}");
+    Setup::manifest(&manifest(missing, build)).refused_saying(&["build it with `make the-app`"]);
 }
 
 #[test]
-fn what_is_no_usable_module_is_refused() {
+fn a02_a_module_from_elsewhere_is_refused_or_checked() {
+    let setup = Setup::manifest(&manifest(Path::new("x"), "").replace(
+        "source = \"x\"",
+        "source = { url = \"http://127.0.0.1:1/a.wasm\", digest = \"sha256:0\" }",
+    ));
+    setup.refused_saying(&["spin.toml:10: a component from a URL or a registry is not fetched by spin-host"]);
+}
+
+#[test]
+fn a03_modules_and_components_are_run_alike() {
+    for source in [&probe().module, &probe().component] {
+        let host = Setup::manifest(&manifest(source, "")).start();
+        assert_eq!(host.get("/counter").text(), "1", "{source:?}");
+    }
+}
+
+#[test]
+fn a03_what_is_no_usable_module_is_refused() {
     let module = std::fs::read(&probe().module).expect("readable");
     // A component without any import or export.
     let empty = b"\0asm\x0d\0\x01\0";
@@ -71,77 +94,26 @@ fn what_is_no_usable_module_is_refused() {
         (b"\0asm\x01\0\0\0", "the HTTP trigger needs a component that handles requests"),
         (empty, "the HTTP trigger needs a component that handles requests"),
     ] {
-        let setup = Setup::manifest(&manifest(std::path::Path::new("bad.wasm"), ""));
+        let setup = Setup::manifest(&manifest(Path::new("bad.wasm"), ""));
         std::fs::write(setup.path("bad.wasm"), bytes).expect("a file");
-        let (code, stderr) = setup.refused();
-        assert_eq!(code, Some(2), "{said}: {stderr}");
-        assert!(stderr.contains(said), "{said}: {stderr}");
+        setup.refused_saying(&[said]);
     }
 }
 
-/// A component that imports or exports an interface without functions, and nothing else.
-fn component(section: u8, interface: &str) -> Vec<u8> {
-    const EXPORTS: u8 = 11;
-    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
-    // An instance type and an instance, both empty: what an import has the type of, and what an export gives.
-    bytes.extend_from_slice(&[7, 3, 1, 0x42, 0]);
-    if section == EXPORTS {
-        bytes.extend_from_slice(&[5, 3, 1, 1, 0]);
-    }
-    let length = u8::try_from(interface.len()).expect("a short name");
-    let mut body = vec![1, 0, length];
-    body.extend_from_slice(interface.as_bytes());
-    body.extend_from_slice(if section == EXPORTS { &[5, 0, 0] } else { &[5, 0] });
-    bytes.extend_from_slice(&[section, u8::try_from(body.len()).expect("short")]);
-    [bytes, body].concat()
-}
-
+/// The applications of the lab, those that are built (`cargo lab build --stack spin-rust`, `--stack spin-ts`). The
+/// contract suite, which builds them, asks more of them, on every host.
 #[test]
-fn a_component_that_needs_more_is_refused_in_a_sentence() {
-    const IMPORTS: u8 = 10;
-    const EXPORTS: u8 = 11;
-    for (section, interface, said) in [
-        (IMPORTS, "fermyon:spin/key-value@2.0.0", "spin-host has no key-value stores"),
-        (IMPORTS, "wasi:keyvalue/store@0.2.0-draft2", "spin-host has no key-value stores"),
-        (IMPORTS, "spin:sqlite/sqlite@3.0.0", "spin-host has no SQLite databases"),
-        (IMPORTS, "fermyon:spin/redis@2.0.0", "spin-host has no Redis client"),
-        (IMPORTS, "fermyon:spin/mqtt@2.0.0", "spin-host has no MQTT client"),
-        (IMPORTS, "fermyon:spin/llm@2.0.0", "spin-host has no language models"),
-        (
-            IMPORTS,
-            "spin:postgres/postgres@3.0.0",
-            "spin-host does not provide it; run the application on Spin",
-        ),
-        (IMPORTS, "wasi:http/types@0.3.0", "that is WASI 0.3, which needs Spin 4"),
-        (EXPORTS, "wasi:http/handler@0.3.0", "exports wasi:http/handler@0.3.0, which needs Spin 4"),
-        (EXPORTS, "fermyon:spin/inbound-http", "was made with a Spin SDK of version 2 or older"),
-        (EXPORTS, "wasi:cli/run@0.2.0", "exports no wasi:http/incoming-handler@0.2.*"),
-    ] {
-        let setup = Setup::manifest(&manifest(std::path::Path::new("other.wasm"), ""));
-        std::fs::write(setup.path("other.wasm"), component(section, interface)).expect("a file");
-        let (code, stderr) = setup.refused();
-        assert_eq!(code, Some(2), "{interface}: {stderr}");
-        assert!(stderr.contains("component `probe`") && stderr.contains(said), "{interface}: {stderr}");
+fn a04_the_applications_of_the_lab_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (app, artefact) in [("rust", "spin-rust.wasm"), ("typescript", "spin-ts.wasm")] {
+        if !root.join("dist").join(artefact).is_file() {
+            eprintln!("not built: dist/{artefact}");
+            continue;
+        }
+        let from = root.join("apps/spin").join(app).join("spin.toml").display().to_string();
+        let host = Setup::probe("").arguments(&["--from", &from]).start();
+        assert_eq!(host.get("/healthz").status, 200, "{app}");
+        let refused = host.send(&crate::http::request("POST", "/q-order-ingress", &[], b"no order"));
+        assert!((400..500).contains(&refused.status), "{app}: {refused:?}");
     }
-}
-
-#[test]
-fn flags_that_are_wrong_are_named() {
-    for (arguments, said) in [
-        (&["--nonsense"][..], "unexpected argument '--nonsense'"),
-        (&["--listen", "nowhere"], "invalid value 'nowhere' for '--listen"),
-        (&["--env", "NOEQUALS"], "write NAME=VALUE"),
-        (&["--variable", "noequals"], "--variable noequals: write key=value"),
-        (&["--variable", "@missing.json"], "cannot read missing.json that --variable names"),
-        (&["--engine-profile", "fast"], "invalid value 'fast' for '--engine-profile"),
-        (&["--max-instance-memory", "much"], "invalid value 'much' for '--max-instance-memory"),
-        (&["--follow", "probe", "--quiet"], "cannot be used with"),
-    ] {
-        let (code, stderr) = Setup::probe("").arguments(arguments).refused();
-        assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
-    }
-    let (code, stderr) = Setup::probe("").environment("SPIN_MAX_INSTANCE_COUNT", "many").refused();
-    assert_eq!(code, Some(2));
-    assert!(stderr.contains("environment variable SPIN_MAX_INSTANCE_COUNT=many is not a number"), "{stderr}");
 }

@@ -14,7 +14,9 @@ struct State {
     released: bool,
 }
 
-/// The path `/held` is answered only after [`Upstream::release`], any other one at once.
+/// The paths `/held` and `/first-byte` are answered only after [`Upstream::release`], `/between-bytes` then has its
+/// last bytes; any other one is answered at once,
+/// `/echo` with the request's body.
 pub struct Upstream {
     pub address: String,
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -79,19 +81,40 @@ fn serve(mut stream: TcpStream, (state, changed): &(Mutex<State>, Condvar)) {
         };
         let head = String::from_utf8_lossy(&read[..end]).into_owned();
         read.drain(..end + 4);
-        let held = head.starts_with("GET /held ");
+        let held = ["GET /held ", "GET /first-byte "].iter().any(|held| head.starts_with(held));
+        let halved = head.starts_with("GET /between-bytes ");
         let mut state = state.lock().expect("no panic");
         state.requests += 1;
-        state.last_head = head;
+        state.last_head.clone_from(&head);
         changed.notify_all();
-        if held {
+        if halved && stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe").is_err() {
+            return;
+        }
+        if held || halved {
             let waiting = |state: &mut State| !state.released;
             drop(changed.wait_timeout_while(state, PATIENCE, waiting).expect("no panic"));
         } else {
             drop(state);
         }
-        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").is_err() {
+        if head.starts_with("POST /echo ") {
+            return echo(stream, &head, read);
+        }
+        let answer: &[u8] =
+            if halved { b"llo" } else { b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello" };
+        if stream.write_all(answer).is_err() {
             return;
         }
+    }
+}
+
+/// Answers with the body, whose beginning was read with the head, and ends the connection.
+fn echo(mut stream: TcpStream, head: &str, mut body: Vec<u8>) {
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let mut rest = vec![0; length.unwrap_or(0).saturating_sub(body.len())];
+    if stream.read_exact(&mut rest).is_ok() {
+        body.append(&mut rest);
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all(&[head.as_bytes(), &body].concat());
     }
 }

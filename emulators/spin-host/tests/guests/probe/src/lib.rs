@@ -2,6 +2,8 @@
 //!
 //! It must not work around anything: what the host gives it is what the tests see.
 
+mod outbound;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -21,7 +23,8 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
     let (path, query) = path_with_query.split_once('?').unwrap_or((&path_with_query, ""));
     let query = decode(query);
     // A route with a prefix in the manifest may lead here as well: the last segment decides.
-    match path.rsplit('/').next().unwrap_or_default() {
+    let named = path.rsplit('/').next().unwrap_or_default().to_owned();
+    match std::env::var("ALWAYS").unwrap_or(named).as_str() {
         "request" => text(out, 200, describe(&request)).await,
         "upload" => upload(request, out).await,
         "echo" => echo(request, out).await,
@@ -33,7 +36,13 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         "variable" => variable(out, &query).await,
         "environment" => text(out, 200, environment()).await,
         "fetch" => fetch(out, &query).await,
+        "post" => post(request, out, &query).await,
+        "flood" => flood(out, &query).await,
+        "impatient" => text(out, 200, outbound::impatient(&query)).await,
+        "tcp" => text(out, 200, outbound::tcp(&query)).await,
         "memory" => memory(out, number(&query)).await,
+        "touch" => touch(out, number(&query)).await,
+        "eat" => eat(),
         "compute" => compute(number(&query)),
         "print" => {
             println!("out {query}");
@@ -45,6 +54,8 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         "read" => text(out, 200, format!("{:?}", std::fs::read_to_string(&query))).await,
         "write" => text(out, 200, format!("{:?}", std::fs::write(&query, "written"))).await,
         "big-header" => big_header(out, number(&query)).await,
+        "list" => text(out, 200, list(&query)).await,
+        "conformance" => text(out, 200, variables_as_in_the_conformance_test()).await,
         "status" => text(out, u16::try_from(number(&query)).unwrap_or(500), String::new()).await,
         _ => text(out, 404, "the probe knows no such path".to_owned()).await,
     }
@@ -166,12 +177,96 @@ async fn fetch(out: ResponseOutparam, query: &str) {
     text(out, 200, outcome).await;
 }
 
+/// Sends the request's body on to a URL and the answer back, both piece by piece.
+async fn post(request: IncomingRequest, out: ResponseOutparam, url: &str) {
+    let url = url.to_owned();
+    let mut chunks = std::pin::pin!(request.into_body_stream());
+    let mut body = Vec::new();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        body.extend(chunk);
+    }
+    let length = body.len().to_string();
+    let request =
+        Request::builder().method(Method::Post).uri(url).header("content-length", length).body(body).build();
+    match spin_sdk::http::send::<_, IncomingResponse>(request).await {
+        Ok(answer) => {
+            let response = OutgoingResponse::new(answer.headers().clone());
+            response.set_status_code(answer.status()).expect("a valid status");
+            let mut to = std::pin::pin!(response.take_body());
+            out.set(response);
+            let mut from = std::pin::pin!(answer.take_body_stream());
+            while let Some(Ok(chunk)) = from.next().await {
+                to.send(chunk).await.expect("the host takes the body");
+            }
+        }
+        Err(error) => text(out, 500, format!("{error:?}")).await,
+    }
+}
+
+/// Calls `<times>*<url>` so often at once; counts the outcomes.
+async fn flood(out: ResponseOutparam, query: &str) {
+    let (times, url) = query.split_once('*').unwrap_or(("1", query));
+    let calls = (0..number(times)).map(|_| async {
+        let request = Request::builder().method(Method::Get).uri(url).build();
+        match spin_sdk::http::send::<_, IncomingResponse>(request).await {
+            Ok(response) => response.status().to_string(),
+            Err(error) => {
+                eprintln!("flooding: {error:?}");
+                format!("{error:?}")
+            }
+        }
+    });
+    let mut outcomes = BTreeMap::<String, usize>::new();
+    for outcome in futures::future::join_all(calls).await {
+        *outcomes.entry(outcome).or_default() += 1;
+    }
+    let lines = outcomes.into_iter().map(|(outcome, count)| format!("{count} {outcome}\n"));
+    text(out, 200, lines.collect()).await;
+}
+
 async fn memory(out: ResponseOutparam, mebibytes: usize) {
     let mut bytes = Vec::<u8>::new();
     match bytes.try_reserve_exact(mebibytes << 20) {
         Ok(()) => text(out, 200, "allocated".to_owned()).await,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Writes into so much memory.
+async fn touch(out: ResponseOutparam, mebibytes: usize) {
+    let bytes = std::hint::black_box(vec![1_u8; mebibytes << 20]);
+    text(out, 200, bytes.len().to_string()).await;
+}
+
+/// Takes memory until there is none.
+fn eat() {
+    let mut eaten = Vec::new();
+    loop {
+        eaten.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+/// Names of what is in a directory.
+fn list(path: &str) -> String {
+    let names = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    let mut names: Vec<String> =
+        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names.join(" ")
+}
+
+/// What Spin's conformance test `variables` asks.
+fn variables_as_in_the_conformance_test() -> String {
+    use spin_sdk::variables::{Error, get};
+    let checks = [
+        ("variable", matches!(get("variable"), Ok(value) if value == "value")),
+        ("non_existent", matches!(get("non_existent"), Err(Error::Undefined(_)))),
+        ("invalid-name", matches!(get("invalid-name"), Err(Error::InvalidName(_)))),
+        ("invalid!name", matches!(get("invalid!name"), Err(Error::InvalidName(_)))),
+        ("4invalidname", matches!(get("4invalidname"), Err(Error::InvalidName(_)))),
+    ];
+    let failed: Vec<&str> = checks.iter().filter(|(_, holds)| !holds).map(|(name, _)| *name).collect();
+    if failed.is_empty() { "passed".to_owned() } else { format!("failed: {}", failed.join(", ")) }
 }
 
 /// Computes for so many milliseconds, or for ever, without giving way; then ends without a response.

@@ -4,11 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::guest::probe;
-use crate::support::{Host, Setup, manifest, warm_cache};
+use super::component;
+use crate::guest;
+use crate::support::{Host, Setup, warm_cache};
 
 fn setup(cache: &Path) -> Setup {
-    Setup::probe("").cache(Some(cache.to_owned()))
+    super::probe("").cache(Some(cache.to_owned()))
 }
 
 /// How many components a start had to compile.
@@ -33,7 +34,7 @@ fn filled() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_second_start_compiles_nothing() {
+fn a23_the_second_start_compiles_nothing() {
     let cache = tempfile::tempdir().expect("a directory");
     let first = setup(cache.path()).start();
     assert_eq!(compiled(&first), "1");
@@ -60,7 +61,7 @@ fn is_repaired(extension: &str, damage: impl Fn(&Path)) {
 }
 
 #[test]
-fn a_changed_entry_is_compiled_again() {
+fn a23_a_changed_entry_is_compiled_again() {
     is_repaired("cwasm", |code| {
         let mut bytes = fs::read(code).expect("readable");
         let middle = bytes.len() / 2;
@@ -70,38 +71,52 @@ fn a_changed_entry_is_compiled_again() {
 }
 
 #[test]
-fn a_short_entry_is_compiled_again() {
+fn a23_a_short_entry_is_compiled_again() {
     is_repaired("cwasm", |code| {
         fs::File::options().write(true).open(code).and_then(|file| file.set_len(1_000)).expect("writable");
     });
 }
 
 #[test]
-fn an_entry_of_another_digest_is_compiled_again() {
+fn a23_an_entry_of_another_digest_is_compiled_again() {
     is_repaired("sha256", |digest| {
         fs::write(digest, "0".repeat(64)).expect("writable");
     });
 }
 
 #[test]
-fn an_entry_that_others_may_write_is_compiled_again() {
+fn a23_an_entry_that_others_may_write_is_compiled_again() {
     is_repaired("cwasm", |code| {
         fs::set_permissions(code, fs::Permissions::from_mode(0o666)).expect("ours");
     });
 }
 
 #[test]
-fn another_module_is_another_entry() {
+fn a23_another_module_is_another_entry() {
     let cache = tempfile::tempdir().expect("a directory");
     assert_eq!(compiled(&setup(cache.path()).start()), "1");
-    let of_component = Setup::manifest(&manifest(&probe().component, ""));
-    let host = of_component.cache(Some(cache.path().to_owned())).start();
+    let host = component(&guest::probe().component).cache(Some(cache.path().to_owned())).start();
     assert_eq!(compiled(&host), "1");
     assert_eq!(entries(cache.path(), "cwasm").len(), 2);
 }
 
+/// Each setting of the engine that compiled code depends on is in the entry's name; one that is not, is not.
 #[test]
-fn the_oldest_entries_make_room() {
+fn a23_another_engine_is_another_entry() {
+    let cache = filled();
+    let without_pool = setup(cache.path()).arguments(&["--disable-pooling"]).start();
+    assert_eq!(compiled(&without_pool), "0", "code does not depend on where memory comes from");
+    for path in entries(cache.path(), "cwasm").into_iter().chain(entries(cache.path(), "sha256")) {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let (module, engine) = name.split_once('-').expect("both are in the name");
+        let other = format!("{module}-0{}", &engine[1..]).replace("-00", "-01");
+        fs::rename(&path, path.with_file_name(other)).expect("ours");
+    }
+    assert_eq!(compiled(&setup(cache.path()).start()), "1", "an entry of another engine is not found");
+}
+
+#[test]
+fn a23_the_oldest_entries_make_room() {
     let cache = tempfile::tempdir().expect("a directory");
     for (name, bytes) in [("old.cwasm", 1_u64 << 30), ("old.sha256", 64), ("other.txt", 64)] {
         // Sparse: it takes no room on the disk.
@@ -116,8 +131,8 @@ fn the_oldest_entries_make_room() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_only_slower() {
-    let setup = Setup::probe("").file("taken", "a file, not a directory");
+fn a23_a_cache_that_cannot_be_written_is_only_slower() {
+    let setup = super::probe("").file("taken", "a file, not a directory");
     let cache = setup.path("taken/cache");
     let host = setup.cache(Some(cache)).start();
     assert_eq!(host.get("/counter").text(), "1");
@@ -125,11 +140,11 @@ fn a_cache_that_cannot_be_written_is_only_slower() {
 }
 
 #[test]
-fn the_cache_is_the_users_unless_named_or_switched_off() {
+fn a23_the_cache_is_the_users_unless_named_or_switched_off() {
     for (name, value, expected) in
         [("XDG_CACHE_HOME", "xdg", "xdg/spin-host"), ("HOME", "home", "home/.cache/spin-host")]
     {
-        let setup = Setup::probe("").cache(None);
+        let setup = super::probe("").cache(None);
         let (value, expected) = (setup.path(value), setup.path(expected));
         let host = setup.environment(name, &value.display().to_string()).start();
         assert_eq!(compiled(&host), "1");
@@ -137,7 +152,7 @@ fn the_cache_is_the_users_unless_named_or_switched_off() {
         let mode = fs::metadata(&expected).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "for the user alone");
     }
-    let setup = Setup::probe("").cache(None).arguments(&["--disable-cache"]);
+    let setup = super::probe("").cache(None).arguments(&["--disable-cache"]);
     let home = setup.path("home");
     let host = setup.environment("HOME", &home.display().to_string()).start();
     assert_eq!(compiled(&host), "1");

@@ -4,13 +4,12 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use crate::http::{PATIENCE, request};
-use crate::support::Setup;
 use crate::upstream::Upstream;
 
 #[test]
-fn a_signal_ends_it_with_0_though_connections_are_open() {
+fn a21_a_signal_ends_it_with_0_though_connections_are_open() {
     for signal in ["-TERM", "-INT"] {
-        let host = Setup::probe("").start();
+        let host = super::probe("").start();
         let mut idle = host.connect();
         idle.write(b"GET /counter HTTP/1.1\r\nhost: a\r\n\r\n");
         idle.read_until("\r\n\r\n");
@@ -24,9 +23,9 @@ fn a_signal_ends_it_with_0_though_connections_are_open() {
 }
 
 #[test]
-fn what_is_in_flight_is_finished_and_nothing_new_is_taken() {
+fn a21_what_is_in_flight_is_finished_and_nothing_new_is_taken() {
     let upstream = Upstream::start();
-    let host = Setup::probe("allowed_outbound_hosts = [\"http://*:*\"]").start();
+    let host = super::probe("allowed_outbound_hosts = [\"http://*:*\"]").start();
     let mut connection = host.connect();
     connection.write(&request("GET", &format!("/fetch?{}", upstream.url("/held")), &[], b""));
     upstream.wait_for_requests(1);
@@ -44,9 +43,9 @@ fn what_is_in_flight_is_finished_and_nothing_new_is_taken() {
 }
 
 #[test]
-fn a_guest_without_an_end_does_not_hold_up_the_end() {
+fn a21_a_guest_without_an_end_does_not_hold_up_the_end() {
     for profile in ["spin", "tuned"] {
-        let host = Setup::probe("").arguments(&["--engine-profile", profile]).start();
+        let host = super::probe("").arguments(&["--engine-profile", profile]).start();
         let mut connection = host.connect();
         connection.write(&request("GET", "/compute?0", &[], b""));
         // The guest runs once another request was answered after it.
@@ -59,12 +58,12 @@ fn a_guest_without_an_end_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn the_end_of_stdin_ends_it_where_asked() {
-    let mut host = Setup::probe("").arguments(&["--stop-on-stdin-eof"]).start();
+fn a21_the_end_of_stdin_ends_it_where_asked() {
+    let mut host = super::probe("").arguments(&["--stop-on-stdin-eof"]).start();
     drop(host.stdin());
     let (status, said) = host.ended();
     assert!(status.success(), "{said}");
-    let mut host = Setup::probe("").start();
+    let mut host = super::probe("").start();
     drop(host.stdin());
     assert_eq!(host.get("/counter").status, 200, "only where asked");
 }

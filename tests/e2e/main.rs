@@ -5,8 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test and names its line")]
 
-mod contract;
 mod faults;
 mod flow;
 mod schedule;
 mod support;
+mod unchanged;

@@ -1,6 +1,7 @@
 //! The lab as processes of this machine. Plan, files and command lines are plain data; this module brings them to life
 //! and gives the verbs of [`Backend`] to the supervisor, in which alone it runs.
 
+mod alone;
 mod command;
 mod files;
 pub(crate) mod leftovers;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+pub use alone::LoneApp;
 pub use command::RealPrograms;
 use command::{Addresses, Command, Peers, Setting};
 use plan::{Kind, STOP_TIERS};

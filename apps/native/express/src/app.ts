@@ -1,6 +1,12 @@
 /** The routes: what comes in, what Dapr is told, what goes back. */
 
-import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Response } from "express";
+import express, {
+  type ErrorRequestHandler,
+  type Express,
+  type Request,
+  type RequestHandler,
+  type Response,
+} from "express";
 import { BODY_BYTES_MAX, forward, Refusal, type Route, ROUTES } from "order";
 
 import { type Dapr, DaprError } from "./dapr.ts";
@@ -16,10 +22,8 @@ export type Bindings = Pick<Dapr, "metadata" | "send">;
 export function app(dapr: Bindings, log: Log): Express {
   const app = express();
   app.disable("x-powered-by").disable("etag").enable("strict routing").enable("case sensitive routing");
-  // Whatever the content type says; and what is compressed is no order.
-  const body = express.raw({ limit: BODY_BYTES_MAX, type: () => true, inflate: false });
   for (const [path, route] of ROUTES) {
-    app.post(path, body, order(route, dapr, log));
+    app.post(path, order(route, dapr, log));
   }
   const health: RequestHandler = (_, response) => {
     answer(response, 200, "ok");
@@ -45,9 +49,7 @@ export function app(dapr: Bindings, log: Log): Express {
 
 function order(route: Route, dapr: Bindings, log: Log): RequestHandler {
   return async (request, response) => {
-    // Without a body there is nothing to read, and no buffer.
-    const body: unknown = request.body;
-    const call = forward(route, body instanceof Uint8Array ? body : new Uint8Array());
+    const call = forward(route, await read(request));
     try {
       await dapr.send(call);
     } catch (error) {
@@ -56,6 +58,42 @@ function order(route: Route, dapr: Bindings, log: Log): RequestHandler {
     }
     answer(response, 200, "");
   };
+}
+
+/** Why a body was not read to its end. */
+class BodyError extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/**
+ * Reads a body, whatever its content type says. Not with `express.raw`: that answers a body over the limit when it has
+ * come to its end, and one without end never.
+ */
+function read(request: Request): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    request.on("data", (chunk: Buffer) => {
+      size += chunk.byteLength;
+      if (size > BODY_BYTES_MAX) {
+        request.pause();
+        reject(new BodyError(413, `a body has at most ${BODY_BYTES_MAX.toString()} bytes`));
+      } else {
+        chunks.push(chunk);
+      }
+    });
+    request.once("end", () => {
+      resolve(Buffer.concat(chunks));
+    });
+    request.once("error", () => {
+      reject(new BodyError(400, "the body breaks off"));
+    });
+  });
 }
 
 const notAllowed: RequestHandler = (_, response) => {
@@ -71,30 +109,15 @@ function failed(log: Log): ErrorRequestHandler {
       answer(response, 400, error.message);
     } else if (error instanceof DaprError) {
       answer(response, 502, error.message);
-    } else if (isTooLarge(error)) {
-      answer(response, 413, `a body has at most ${BODY_BYTES_MAX.toString()} bytes`);
-    } else if (isClientError(error)) {
-      answer(response, 400, error.message);
+    } else if (error instanceof BodyError) {
+      // What is left of the body is not read, so no other request can come behind it.
+      response.setHeader("connection", "close");
+      answer(response, error.status, error.message);
     } else {
       log("ERROR", `a request failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
       answer(response, 500, "");
     }
   };
-}
-
-function isTooLarge(error: unknown): boolean {
-  return error instanceof Error && "type" in error && error.type === "entity.too.large";
-}
-
-/** What express.raw refuses: a body that breaks off, or is compressed. */
-function isClientError(error: unknown): error is Error {
-  return (
-    error instanceof Error &&
-    "status" in error &&
-    typeof error.status === "number" &&
-    error.status >= 400 &&
-    error.status < 500
-  );
 }
 
 function answer(response: Response, status: number, text: string): void {

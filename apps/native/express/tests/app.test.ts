@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, beforeEach, test } from "node:test";
+import { gzipSync } from "node:zlib";
 
 import { app } from "../src/app.ts";
 import { Dapr } from "../src/dapr.ts";
@@ -60,7 +61,7 @@ after(async () => {
   }
 });
 
-async function post(path: string, body: string, headers: Record<string, string> = {}): Promise<number> {
+async function post(path: string, body: string | Buffer, headers: Record<string, string> = {}): Promise<number> {
   const answer = await fetch(url + path, { method: "POST", body, headers });
   await answer.arrayBuffer();
   return answer.status;
@@ -130,7 +131,20 @@ test("what is no order is refused and not sent on", async () => {
   ] as const) {
     assert.equal(await post("/q-order-ingress", body), status, body.slice(0, 40));
   }
-  assert.equal(await post("/q-order-ingress", ORDER, { "content-encoding": "gzip" }), 400);
+  assert.equal(await post("/q-order-ingress", gzipSync(ORDER), { "content-encoding": "gzip" }), 400);
+  assert.deepEqual(calls, []);
+});
+
+test("a body without end is refused at the limit, and not when it ends", async () => {
+  const endless = new ReadableStream({
+    pull: (controller) => {
+      controller.enqueue(Buffer.alloc(1 << 16, " "));
+    },
+  });
+  const request: RequestInit = { method: "POST", body: endless, duplex: "half" };
+  const answer = await fetch(`${url}/q-order-ingress`, request);
+  assert.equal(answer.status, 413);
+  assert.equal(answer.headers.get("connection"), "close");
   assert.deepEqual(calls, []);
 });
 

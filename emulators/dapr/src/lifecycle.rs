@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
-use crate::app::{AppChannel, json_headers};
+use crate::app::{AppChannel, RequestBody, json_headers};
 use crate::go::text::clean_path;
 use crate::limits::{APP_DIAL_INTERVAL, APP_DIAL_LOG_EVERY, STOP_SETTLE_GRACE};
 use crate::runtime::{Input, Runtime};
@@ -28,11 +27,11 @@ pub(crate) async fn run(runtime: &Runtime) -> Vec<RunningInput> {
             return std::future::pending().await;
         };
         wait_for_app(runtime, app).await;
-        ask_for_config(runtime, app).await;
         if runtime.options.enable_app_health_check {
             runtime.set_ready();
             follow_health(runtime, app, &mut running).await;
         } else {
+            ask_for_config(runtime, app).await;
             start_inputs(runtime, app, &mut running).await;
             runtime.set_ready();
             std::future::pending().await
@@ -71,7 +70,7 @@ async fn ask_for_config(runtime: &Runtime, app: &AppChannel) {
         headers.insert("dapr-app-id", id);
     }
     let path = PathAndQuery::from_static("/dapr/config");
-    match app.call(Method::GET, path, headers, Bytes::new()).await {
+    match app.call(Method::GET, path, headers, RequestBody::default()).await {
         Ok(response)
             if response.status == StatusCode::OK
                 && serde_json::from_slice::<serde_json::Value>(&response.body).is_err() =>
@@ -87,7 +86,12 @@ async fn ask_for_config(runtime: &Runtime, app: &AppChannel) {
 async fn start_inputs(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut Vec<RunningInput>) {
     for input in &runtime.inputs {
         if input.is_explicit || wants(runtime, app, input).await {
-            let target = Target { app: Arc::clone(app), tracer: runtime.tracer };
+            let target = Target {
+                app: Arc::clone(app),
+                tracer: runtime.tracer.clone(),
+                policy: input.policy.clone(),
+                metrics: runtime.metrics.clone(),
+            };
             running.push(input.queue.start(target));
         }
     }
@@ -98,7 +102,7 @@ async fn start_inputs(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut Ve
 /// daprd stops starting bindings altogether when the question itself fails; here only this one stays off.
 async fn wants(runtime: &Runtime, app: &AppChannel, input: &Input) -> bool {
     let route = input.queue.route.clone();
-    let question = app.call(Method::OPTIONS, route, json_headers(), Bytes::new());
+    let question = app.call(Method::OPTIONS, route, json_headers(), RequestBody::default());
     let binding = &input.queue.name;
     let timeout = runtime.options.app_binding_options_timeout;
     let error = match tokio::time::timeout(timeout, question).await {
@@ -127,9 +131,9 @@ async fn follow_health(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut V
     let options = &runtime.options;
     let path = clean_path(&options.app_health_check_path);
     let path: PathAndQuery = path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/healthz"));
-    let timeout = Duration::from_millis(options.app_health_probe_timeout.max(1));
-    let threshold = options.app_health_threshold.max(1);
+    let (timeout, threshold) = (options.health_timeout(), options.health_threshold());
     let mut failures = threshold;
+    let mut was_well = false;
     app.set_healthy(false);
     let mut ticks = tokio::time::interval(options.health_interval());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -139,13 +143,16 @@ async fn follow_health(runtime: &Runtime, app: &Arc<AppChannel>, running: &mut V
         let is_well = matches!(probe, Ok(Ok(status)) if status.is_success());
         if is_well && failures >= threshold {
             failures = 0;
-            tracing::info!("App health probe successful");
+            tracing::info!("App entered healthy status");
             app.set_healthy(true);
+            if !std::mem::replace(&mut was_well, true) {
+                ask_for_config(runtime, app).await;
+            }
             start_inputs(runtime, app, running).await;
         } else if !is_well && failures < threshold {
             failures += 1;
             if failures == threshold {
-                tracing::warn!("App is now unhealthy: reading from bindings stops");
+                tracing::warn!("App entered un-healthy status: reading from bindings stops");
                 app.set_healthy(false);
                 // They stay in `running` meanwhile: when the program is told to stop now, that stop goes on with them.
                 stop_inputs(running, options.grace()).await;

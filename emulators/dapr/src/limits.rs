@@ -100,3 +100,32 @@ pub const ACTIVE_MESSAGES_MAX: u32 = 100_000;
 
 /// Keys that `PUT /v1.0/metadata/{key}` may add.
 pub const METADATA_KEYS_MAX: usize = 1_000;
+/// Paths of calls that metrics tell apart; daprd has no bound.
+pub const METRIC_PATHS_MAX: usize = 1_000;
+
+/// Spans that wait to be sent, how many are sent at once, and how often (OpenTelemetry's batch processor).
+pub const SPANS_QUEUED_MAX: usize = 2_048;
+/// See [`SPANS_QUEUED_MAX`].
+pub const SPAN_BATCH_MAX: usize = 512;
+/// See [`SPANS_QUEUED_MAX`].
+pub const SPAN_BATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a batch of spans may take to be sent, and the last of them when the program ends.
+pub const SPAN_SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// See [`SPAN_SEND_TIMEOUT`].
+pub const SPAN_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Circuit breakers that are kept for the methods of one application, unless it says otherwise, and applications that
+/// have some (daprd: 100).
+pub const ENDPOINT_BREAKERS_DEFAULT: usize = 100;
+
+/// How long the Dapr of an application that is called is waited for (daprd's multicast DNS: 1 s), and how often it is
+/// looked for.
+pub const NAME_TIMEOUT: Duration = Duration::from_secs(1);
+/// See [`NAME_TIMEOUT`].
+pub const NAME_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes of a file that tells where a Dapr is.
+pub const NAME_FILE_BYTES_MAX: u64 = 256;
+/// One try to connect to another Dapr, and idle connections that are kept to it.
+pub const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// See [`PEER_CONNECT_TIMEOUT`].
+pub const PEER_IDLE_CONNECTIONS_MAX: usize = 64;

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use dapr_emulator::Listeners;
 use dapr_emulator::options::Options;
 use dapr_emulator::resources;
-use dapr_emulator::runtime::{Runtime, StartError, Tokens};
+use dapr_emulator::runtime::{Runtime, Start, StartError, Tokens};
 use http::HeaderValue;
 
 /// The command line or a file is wrong; nothing was started.
@@ -36,25 +37,22 @@ fn main() -> ExitCode {
 
 async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = program::shutdown_token(options.stop_on_stdin_eof).context("install signal handlers")?;
-    let namespace = std::env::var("NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
-    let components = resources::load(&options.resources_path, &options.app_id, namespace.as_deref())?;
+    let namespace = std::env::var("NAMESPACE").unwrap_or_default();
+    let own = Some(namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    let resources = resources::load(&options.resources_path, &options.app_id, own)?;
     let configuration = dapr_emulator::configuration::load(&options.config)?;
     let tokens = Tokens { api: token("DAPR_API_TOKEN")?, app: token("APP_API_TOKEN")? };
-    let addresses = options.listen_addresses();
-    let listeners = dapr_emulator::bind(&addresses).await.with_context(|| {
-        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        let addresses = addresses.join(", ");
-        format!("listen on {addresses}: choose another --dapr-http-port, 0 for any free one")
-    })?;
-    let start = Runtime::start(options, tokens, configuration.sampling_rate, components, shutdown.clone());
+    let listeners = Listeners::bind(&options).await?;
+    let start =
+        Runtime::start(Start { options, tokens, namespace, configuration, resources }, shutdown.clone());
     let runtime = tokio::select! {
         runtime = start => Arc::new(runtime?),
         () = shutdown.cancelled() => return Ok(()),
     };
-    let address = listeners.first().context("no address to listen on")?.local_addr()?;
+    let addresses = listeners.addresses().context("ask for the addresses")?;
     // Outbound healthy: components are loaded and the listeners answer as soon as they are polled.
     let serve = dapr_emulator::serve(listeners, runtime);
-    program::announce("dapr-emulator", env!("CARGO_PKG_VERSION"), &[("http", address)])
+    program::announce("dapr-emulator", env!("CARGO_PKG_VERSION"), &addresses)
         .context("announce the address on stdout")?;
     Ok(serve.await?)
 }

@@ -22,13 +22,10 @@ const WITHOUT_EFFECT: &[(&str, bool)] = &[
     ("dapr-internal-grpc-port", true),
     ("disable-builtin-k8s-secret-store", false),
     ("enable-api-logging", false),
-    ("enable-metrics", false),
     ("enable-mtls", false),
     ("enable-profiling", false),
     ("log-as-json", false),
     ("log-level", true),
-    ("metrics-listen-address", true),
-    ("metrics-port", true),
     ("placement-host-address", true),
     ("profile-port", true),
     ("scheduler-host-address", true),
@@ -39,7 +36,7 @@ const WITHOUT_EFFECT: &[(&str, bool)] = &[
 /// The part of Dapr's sidecar that HTTP applications with Azure Service Bus queues and Blob Storage use.
 ///
 /// Flags are daprd's; one dash is as good as two. Flags of daprd that make no difference here are accepted:
-/// --metrics-port, --log-level (use RUST_LOG), --dapr-grpc-port, --placement-host-address and their like.
+/// --enable-profiling, --log-level (use RUST_LOG), --dapr-grpc-port, --placement-host-address and their like.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "dapr-emulator", version, disable_help_subcommand = true, args_override_self = true)]
 pub struct Options {
@@ -75,7 +72,7 @@ pub struct Options {
     #[arg(long, alias = "components-path", value_delimiter = ',')]
     pub resources_path: Vec<PathBuf>,
 
-    /// File with a Configuration (tracing.samplingRate is used); may be given several times
+    /// File with a Configuration (tracing and metric are used); may be given several times
     #[arg(long, value_delimiter = ',')]
     pub config: Vec<PathBuf>,
 
@@ -111,17 +108,33 @@ pub struct Options {
     #[arg(long, default_value = "/healthz")]
     pub app_health_check_path: String,
 
-    /// Seconds between two health probes
-    #[arg(long, default_value_t = 5)]
-    pub app_health_probe_interval: u64,
+    /// Seconds between two health probes; 0 or less means 5
+    #[arg(long, default_value_t = 5, allow_hyphen_values = true)]
+    pub app_health_probe_interval: i64,
 
-    /// Milliseconds that a health probe may take
-    #[arg(long, default_value_t = 500)]
-    pub app_health_probe_timeout: u64,
+    /// Milliseconds that a health probe may take; 0 or less means 500
+    #[arg(long, default_value_t = 500, allow_hyphen_values = true)]
+    pub app_health_probe_timeout: i64,
 
-    /// Failed probes after which the application counts as unhealthy
-    #[arg(long, default_value_t = 3)]
-    pub app_health_threshold: u32,
+    /// Failed probes after which the application counts as unhealthy; 0 or less means 3
+    #[arg(long, default_value_t = 3, allow_hyphen_values = true)]
+    pub app_health_threshold: i32,
+
+    /// Count what happens, and tell Prometheus at --metrics-port
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub enable_metrics: bool,
+
+    /// Port of the metrics; 0 picks a free one, which the line on stdout tells
+    #[arg(long, default_value_t = 9090)]
+    pub metrics_port: u16,
+
+    /// Address of the metrics. Default: loopback
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = ip_addresses)]
+    pub metrics_listen_address: IpAddresses,
+
+    /// Folder in which Daprs of one machine tell each other where they are, for calls from application to application
+    #[arg(long)]
+    pub name_resolution_path: Option<PathBuf>,
 
     /// Endpoints of the application that are not asked at the start: config, subscribe
     #[arg(long, value_delimiter = ',')]
@@ -206,7 +219,40 @@ impl Options {
     /// Pause between two health probes.
     #[must_use]
     pub fn health_interval(&self) -> Duration {
-        Duration::from_secs(self.app_health_probe_interval.clamp(1, SETTING_SECONDS_MAX))
+        let seconds = u64::try_from(self.app_health_probe_interval).ok().filter(|&seconds| seconds > 0);
+        Duration::from_secs(seconds.unwrap_or(5).min(SETTING_SECONDS_MAX))
+    }
+
+    /// How long a health probe may take.
+    #[must_use]
+    pub fn health_timeout(&self) -> Duration {
+        let ms = u64::try_from(self.app_health_probe_timeout).ok().filter(|&ms| ms > 0);
+        Duration::from_millis(ms.unwrap_or(500).min(SETTING_SECONDS_MAX * 1_000))
+    }
+
+    /// Failed probes after which the application counts as unhealthy.
+    #[must_use]
+    pub fn health_threshold(&self) -> i32 {
+        if self.app_health_threshold < 1 { 3 } else { self.app_health_threshold }
+    }
+
+    /// Where metrics are told.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        let IpAddresses(asked) = &self.metrics_listen_address;
+        let address = asked.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        SocketAddr::new(address, self.metrics_port)
+    }
+
+    /// Whether the flags go together (dapr, `pkg/runtime/config.go`).
+    ///
+    /// # Errors
+    /// Which do not, in daprd's words.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.health_timeout() > self.health_interval() {
+            return Err("value for 'health-probe-timeout' must be smaller than 'health-probe-interval'");
+        }
+        Ok(())
     }
 }
 
@@ -276,14 +322,16 @@ mod tests {
     fn daprds_flags_are_read_with_one_dash_or_two() {
         let (options, ignored) = parse(
             "-app-port=3000 --app-max-concurrency -1 --resources-path a,b \
-             --resources-path c --max-body-size 16Mi --metrics-port 9090 --enable-metrics=false -log-level debug",
+             --resources-path c --max-body-size 16Mi --metrics-port 9091 --enable-metrics=false --profile-port 7777 \
+             -log-level debug",
         )
         .expect("daprd takes these");
         assert_eq!(options.app_id, "test");
         assert_eq!(options.app_port, Some(3000));
         assert_eq!(options.resources_path, [PathBuf::from("a"), "b".into(), "c".into()]);
         assert_eq!(options.body_bytes_max(), Some(16 << 20));
-        assert_eq!(ignored, ["metrics-port", "enable-metrics", "log-level"]);
+        assert_eq!((options.metrics_port, options.enable_metrics), (9091, false));
+        assert_eq!(ignored, ["profile-port", "log-level"]);
     }
 
     #[test]
@@ -294,6 +342,7 @@ mod tests {
         assert_eq!(options.grace(), Duration::from_secs(5));
         assert_eq!(options.app_binding_options_timeout, Duration::from_secs(3));
         assert!(options.listen_addresses()[0].ip().is_loopback());
+        assert!(options.enable_metrics && options.metrics_address().to_string() == "127.0.0.1:9090");
     }
 
     #[test]
@@ -301,7 +350,7 @@ mod tests {
         let year = Duration::from_secs(SETTING_SECONDS_MAX);
         let (options, _) = parse(
             "--dapr-graceful-shutdown-seconds 9223372036854775807 \
-             --app-health-probe-interval 18446744073709551615",
+             --app-health-probe-interval 9223372036854775807",
         )
         .expect("daprd takes these");
         assert_eq!((options.grace(), options.health_interval()), (year, year));
@@ -320,6 +369,19 @@ mod tests {
             let line = format!("dapr-emulator {line}");
             assert!(Options::parse_daprd(line.split_whitespace().map(OsString::from)).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn health_settings_below_one_are_the_defaults_and_a_probe_ends_before_the_next() {
+        let (options, _) =
+            parse("--app-health-probe-interval 0 --app-health-probe-timeout -1 --app-health-threshold 0")
+                .expect("daprd takes these");
+        assert_eq!(options.health_interval(), Duration::from_secs(5));
+        assert_eq!(options.health_timeout(), Duration::from_millis(500));
+        assert_eq!((options.health_threshold(), options.check()), (3, Ok(())));
+        let (options, _) =
+            parse("--app-health-probe-interval 1 --app-health-probe-timeout 1001").expect("read");
+        assert!(options.check().is_err());
     }
 
     #[test]

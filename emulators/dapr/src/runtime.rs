@@ -6,22 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::header::HeaderValue;
-use http::uri::PathAndQuery;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::AppChannel;
 use crate::bindings::OutputBinding;
-use crate::blob::operations::BlobOutput;
-use crate::blob::settings::BlobSettings;
-use crate::go::text::clean_path;
+use crate::configuration::{Configuration, Tracing};
+use crate::invocation::Peers;
+use crate::invocation::names::Names;
 use crate::limits::BROKER_CLOSE_TIMEOUT;
+use crate::loader::Loader;
+use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::resources::{Component, Properties, PropertyError, ResourceError, SecretStore, SecretStores};
+use crate::resiliency::Resiliency;
+use crate::resiliency::policy::Policy;
+use crate::resources::{ResourceError, Resources};
 use crate::servicebus::broker::Broker;
 use crate::servicebus::input::QueueInput;
-use crate::servicebus::output::QueueOutput;
-use crate::servicebus::settings::{Endpoint, QueueSettings};
-use crate::trace::Tracer;
+use crate::trace::{EndpointError, Exporter, Tracer};
 
 /// The version of daprd whose behaviour this is.
 pub const RUNTIME_VERSION: &str = "1.18.3";
@@ -33,6 +34,13 @@ pub struct Tokens {
     pub api: Option<HeaderValue>,
     /// `APP_API_TOKEN`: what the application is shown.
     pub app: Option<HeaderValue>,
+}
+
+/// They are never shown.
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
 }
 
 /// Why the program cannot start.
@@ -62,6 +70,15 @@ pub enum StartError {
     /// The application's address is none.
     #[error("--app-channel-address {0:?} is no host")]
     AppAddress(String),
+    /// Flags that do not go together.
+    #[error("{0}")]
+    Flags(&'static str),
+    /// The Configuration asks for what cannot be.
+    #[error("error loading configuration: spec.tracing.zipkin.endpointAddress: {0}")]
+    Exporter(#[from] EndpointError),
+    /// See [`StartError::Exporter`].
+    #[error("error loading configuration: spec.metric.latencyDistributionBuckets: {0}")]
+    Metric(#[from] prometheus::Error),
 }
 
 impl StartError {
@@ -69,8 +86,8 @@ impl StartError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Resource(_) | Self::AppAddress(_) => true,
             Self::Component { is_usage, .. } => *is_usage,
+            _ => true,
         }
     }
 }
@@ -95,6 +112,46 @@ pub struct Input {
     pub queue: Arc<QueueInput>,
     /// Its direction is written: it reads without asking the application.
     pub is_explicit: bool,
+    /// What is put around its deliveries.
+    pub policy: Option<Arc<Policy>>,
+}
+
+/// An output binding.
+#[derive(Debug)]
+pub struct Output {
+    /// The binding.
+    pub binding: OutputBinding,
+    /// What is put around its operations.
+    pub policy: Option<Arc<Policy>>,
+}
+
+/// What a runtime is made of.
+#[derive(Debug)]
+pub struct Start {
+    /// The command line.
+    pub options: Options,
+    /// What must be shown.
+    pub tokens: Tokens,
+    /// `NAMESPACE`; empty for none.
+    pub namespace: String,
+    /// What the files of `--config` say.
+    pub configuration: Configuration,
+    /// What the files in the resource paths say.
+    pub resources: Resources,
+}
+
+impl Start {
+    /// Nothing but a command line.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            tokens: Tokens::default(),
+            namespace: String::new(),
+            configuration: Configuration::default(),
+            resources: Resources::default(),
+        }
+    }
 }
 
 /// Everything that serves.
@@ -106,17 +163,24 @@ pub struct Runtime {
     /// Spans.
     pub tracer: Tracer,
     /// Output bindings by name.
-    pub outputs: HashMap<String, OutputBinding>,
+    pub outputs: HashMap<String, Output>,
     /// Input bindings.
     pub inputs: Vec<Input>,
     /// The application; none without `--app-port`.
     pub app: Option<Arc<AppChannel>>,
+    /// Policies around calls.
+    pub resiliency: Resiliency,
+    /// The way to other applications; none without `--name-resolution-path`.
+    pub peers: Option<Peers>,
+    /// What is counted; none when nothing is.
+    pub metrics: Option<Arc<Metrics>>,
     /// Components, as shown.
     pub loaded: Vec<Loaded>,
     /// What `PUT /v1.0/metadata/{key}` added.
     pub extended: Mutex<BTreeMap<String, String>>,
     /// Cancelled by `POST /v1.0/shutdown`, a signal, or whoever runs it.
     pub shutdown: CancellationToken,
+    namespace: String,
     ready: AtomicBool,
     brokers: Vec<Arc<Broker>>,
 }
@@ -132,54 +196,55 @@ impl Runtime {
     ///
     /// # Errors
     /// At the first component that cannot start, unless it says `ignoreErrors`.
-    pub async fn start(
-        options: Options,
-        tokens: Tokens,
-        sampling_rate: f64,
-        components: Vec<Component>,
-        shutdown: CancellationToken,
-    ) -> Result<Self, StartError> {
+    pub async fn start(start: Start, shutdown: CancellationToken) -> Result<Self, StartError> {
+        let Start { options, tokens, namespace, configuration, resources } = start;
+        options.check().map_err(StartError::Flags)?;
+        let metrics = match options.enable_metrics && configuration.metric.enabled {
+            true => Some(Arc::new(Metrics::new(&options.app_id, &namespace, &configuration.metric)?)),
+            false => None,
+        };
         let app = match options.app_port {
             None => None,
             Some(port) => {
-                let host = &options.app_channel_address;
-                let channel = AppChannel::new(host, port, options.app_max_concurrency, tokens.app.clone());
+                let (host, slots) = (&options.app_channel_address, options.app_max_concurrency);
+                let channel = AppChannel::new(host, port, slots, tokens.app.clone(), metrics.clone());
                 Some(Arc::new(channel.map_err(|_| StartError::AppAddress(host.clone()))?))
             }
         };
-        let mut loader = Loader {
-            app_id: options.app_id.clone(),
-            stores: SecretStores::new(),
-            brokers: HashMap::new(),
-            outputs: HashMap::new(),
-            inputs: Vec::new(),
-            loaded: Vec::new(),
-        };
-        let (stores, others): (Vec<_>, Vec<_>) = components
-            .into_iter()
-            .partition(|component| component.component_type.starts_with("secretstores."));
-        for component in stores.into_iter().chain(others) {
-            if let Err(error) = loader.load(&component).await {
-                if !component.ignore_errors {
-                    return Err(error);
-                }
-                tracing::error!(%error, "Ignoring error processing component");
-            }
-        }
+        let resiliency = Resiliency::new(resources.resiliencies, metrics.clone());
+        let mut loader = Loader::new(&options.app_id, &resiliency, metrics.as_deref());
+        loader.load_all(resources.components).await?;
+        let Loader { outputs, inputs, loaded, brokers, .. } = loader;
         let extended = BTreeMap::from([("daprRuntimeVersion".to_owned(), RUNTIME_VERSION.to_owned())]);
         Ok(Self {
+            tracer: tracer(&configuration.tracing, &options.app_id)?,
+            peers: options.name_resolution_path.as_deref().map(|folder| Peers::new(Names::new(folder))),
             options,
             tokens,
-            tracer: Tracer::new(sampling_rate),
-            outputs: loader.outputs,
-            inputs: loader.inputs,
+            outputs,
+            inputs,
             app,
-            loaded: loader.loaded,
+            resiliency,
+            metrics,
+            loaded,
             extended: Mutex::new(extended),
             shutdown,
+            namespace,
             ready: AtomicBool::new(false),
-            brokers: loader.brokers.into_values().collect(),
+            brokers: brokers.into_values().collect(),
         })
+    }
+
+    /// The namespace of its application, as others are told it.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        if self.namespace.is_empty() { "default" } else { &self.namespace }
+    }
+
+    /// Host and port of the application; empty without one.
+    #[must_use]
+    pub fn app_address(&self) -> &str {
+        self.app.as_deref().map_or("", AppChannel::authority)
     }
 
     /// Whether the whole start is over, the wait for the application included.
@@ -204,180 +269,11 @@ impl Runtime {
     }
 }
 
-struct Loader {
-    app_id: String,
-    stores: SecretStores,
-    brokers: HashMap<Endpoint, Arc<Broker>>,
-    outputs: HashMap<String, OutputBinding>,
-    inputs: Vec<Input>,
-    loaded: Vec<Loaded>,
-}
-
-impl Loader {
-    async fn load(&mut self, component: &Component) -> Result<(), StartError> {
-        let properties = Properties::resolve(component, &self.stores, &self.app_id)
-            .map_err(|error| refused(component, error))?;
-        let properties = properties.map_err(|store| {
-            let message = if store.is_empty() {
-                "a secretKeyRef needs auth.secretStore: name the component that holds the secrets".to_owned()
-            } else {
-                format!("references a secret store that isn't loaded: {store}: add it to a --resources-path")
-            };
-            refused(component, PropertyError::plain(message))
-        })?;
-        let initial_version = matches!(component.version.to_lowercase().as_str(), "" | "v0" | "v1");
-        let capabilities = match component.component_type.to_lowercase().as_str() {
-            "secretstores.local.file" if initial_version => {
-                let store =
-                    SecretStore::local_file(&properties).map_err(|error| refused(component, error))?;
-                self.stores.insert(component.name.clone(), store);
-                if properties.boolean("multiValued", false).map_err(|error| refused(component, error))? {
-                    vec!["MULTIPLE_KEY_VALUES_PER_SECRET"]
-                } else {
-                    Vec::new()
-                }
-            }
-            "secretstores.local.env" if initial_version => {
-                let store = SecretStore::local_env(&properties).map_err(|error| refused(component, error))?;
-                self.stores.insert(component.name.clone(), store);
-                Vec::new()
-            }
-            "bindings.azure.servicebusqueues" | "bindings.azure.servicebus.queues" if initial_version => {
-                self.load_queue(component, &properties)?
-            }
-            "bindings.azure.blobstorage" if initial_version => self.load_blob(component, &properties).await?,
-            other => return Err(unknown_type(component, other)),
-        };
-        tracing::info!(component = component.log_name(), "Component loaded");
-        self.loaded.push(Loaded {
-            name: component.name.clone(),
-            component_type: component.component_type.clone(),
-            version: component.version.clone(),
-            capabilities,
-        });
-        Ok(())
+fn tracer(tracing: &Tracing, app_id: &str) -> Result<Tracer, EndpointError> {
+    if tracing.otel {
+        tracing::warn!("spec.tracing.otel: spans are made, and not sent: dapr-emulator sends to zipkin only");
     }
-
-    fn load_queue(
-        &mut self,
-        component: &Component,
-        properties: &Properties,
-    ) -> Result<Vec<&'static str>, StartError> {
-        let settings = QueueSettings::parse(properties).map_err(|error| refused(component, error))?;
-        let broker = self
-            .brokers
-            .entry(settings.endpoint.clone())
-            .or_insert_with(|| Arc::new(Broker::new(settings.endpoint.clone(), &self.app_id)));
-        let direction = Direction::of(properties).map_err(|error| refused(component, error))?;
-        let mut capabilities = Vec::new();
-        if direction.input {
-            let route = properties.text("route").unwrap_or(&component.name);
-            let path = clean_path(route);
-            let path: PathAndQuery = path.parse().map_err(|_| {
-                refused(component, properties.error_at("route", format!("route {path:?} is no path")))
-            })?;
-            let queue = QueueInput::new(&component.name, path, settings.clone(), Arc::clone(broker));
-            self.inputs.push(Input { queue: Arc::new(queue), is_explicit: direction.is_explicit });
-            capabilities.push("INPUT_BINDING");
-        }
-        if direction.output {
-            let output = OutputBinding::Queue(Box::new(QueueOutput::new(settings, Arc::clone(broker))));
-            self.outputs.insert(component.name.clone(), output);
-            capabilities.push("OUTPUT_BINDING");
-        }
-        Ok(capabilities)
-    }
-
-    async fn load_blob(
-        &mut self,
-        component: &Component,
-        properties: &Properties,
-    ) -> Result<Vec<&'static str>, StartError> {
-        if !Direction::of(properties).map_err(|error| refused(component, error))?.output {
-            return Ok(Vec::new());
-        }
-        let settings = BlobSettings::parse(properties).map_err(|error| refused(component, error))?;
-        let output = BlobOutput::new(settings).ok_or_else(|| {
-            refused(component, properties.error_at("accountKey", "invalid shared key credentials"))
-        })?;
-        match tokio::time::timeout(component.init_timeout, output.init()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(message)) => return Err(failed(component, message)),
-            Err(_) => {
-                let message = format!(
-                    "init timeout for component {}: the blob service did not answer within {} s",
-                    component.log_name(),
-                    component.init_timeout.as_secs_f64()
-                );
-                return Err(failed(component, message));
-            }
-        }
-        self.outputs.insert(component.name.clone(), OutputBinding::Blob(Box::new(output)));
-        Ok(vec!["OUTPUT_BINDING"])
-    }
-}
-
-/// Which ways a binding works (dapr, `isBindingOfDirection`, which passes over words that it does not know).
-struct Direction {
-    input: bool,
-    output: bool,
-    /// `input` is written.
-    is_explicit: bool,
-}
-
-impl Direction {
-    fn of(properties: &Properties) -> Result<Self, PropertyError> {
-        let Some(text) = properties.text("direction") else {
-            return Ok(Self { input: true, output: true, is_explicit: false });
-        };
-        let (mut input, mut output) = (false, false);
-        for way in text.split(',').map(|way| way.trim().to_ascii_lowercase()) {
-            match way.as_str() {
-                "input" => input = true,
-                "output" => output = true,
-                _ => {
-                    let message =
-                        format!("direction {text:?} is none: write input, output, or both with a comma");
-                    return Err(properties.error_at("direction", message));
-                }
-            }
-        }
-        Ok(Self { input, output, is_explicit: input })
-    }
-}
-
-fn refused(component: &Component, error: PropertyError) -> StartError {
-    let mut place = component.place.clone();
-    place.line = error.line.unwrap_or(place.line);
-    start_error(component, place.to_string(), "INIT_COMPONENT_FAILURE", error.message, true)
-}
-
-fn failed(component: &Component, message: String) -> StartError {
-    start_error(component, component.place.to_string(), "INIT_COMPONENT_FAILURE", message, false)
-}
-
-fn unknown_type(component: &Component, component_type: &str) -> StartError {
-    let found = if component_type.starts_with("bindings.") {
-        format!("couldn't find binding {}", component.log_name())
-    } else if component_type.starts_with("secretstores.") {
-        format!("couldn't find secret store {component_type}/{}", component.version)
-    } else {
-        format!("incorrect type {}", component.component_type)
-    };
-    let message = format!(
-        "{found}: dapr-emulator has bindings.azure.servicebusqueues, bindings.azure.blobstorage, \
-         secretstores.local.file and secretstores.local.env, version v1"
-    );
-    start_error(component, component.place.to_string(), "CREATE_COMPONENT_FAILURE", message, true)
-}
-
-fn start_error(
-    component: &Component,
-    place: String,
-    kind: &'static str,
-    message: String,
-    is_usage: bool,
-) -> StartError {
-    let (name, log_name) = (component.name.clone(), component.log_name());
-    StartError::Component { place, name, kind, log_name, message, is_usage }
+    let endpoint = Some(&tracing.zipkin_endpoint).filter(|endpoint| !endpoint.is_empty());
+    let exporter = endpoint.map(|endpoint| Exporter::start(endpoint, app_id)).transpose()?;
+    Ok(Tracer::new(tracing, exporter))
 }

@@ -1,6 +1,7 @@
 //! `POST|PUT /v1.0/bindings/{name}` (dapr, `onOutputBindingMessage`): the order of its checks is part of it.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -8,7 +9,9 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::reply::{data, empty, error};
 use super::{Call, Reply};
+use crate::bindings::Answer;
 use crate::go::json::{self, Document, JsonError, Node};
+use crate::resiliency::policy::Failed;
 use crate::runtime::Runtime;
 use crate::trace::{TRACEPARENT, TRACESTATE};
 
@@ -23,8 +26,7 @@ struct BindingRequest {
 
 pub(super) async fn invoke(runtime: &Runtime, name: &str, call: Call, baggage: Option<&str>) -> Reply {
     let span = call.span;
-    let tracestate =
-        call.head.headers.get(TRACESTATE).and_then(|state| state.to_str().ok().map(str::to_owned));
+    let tracestate = call.tracestate.as_ref().and_then(|state| state.to_str().ok().map(str::to_owned));
     let body = call.body(runtime.options.body_bytes_max()).await;
     let request = body
         .map_err(|error| error.to_string())
@@ -45,17 +47,11 @@ pub(super) async fn invoke(runtime: &Runtime, name: &str, call: Call, baggage: O
     if let Some(baggage) = baggage {
         request.metadata.insert("baggage".to_owned(), baggage.to_owned());
     }
-    let outcome = if request.operation.is_empty() {
-        Err("operation field is missing from request".to_owned())
-    } else {
-        match runtime.outputs.get(name) {
-            Some(binding) => {
-                let data = Bytes::from(request.data);
-                binding.invoke(name, &request.operation, data, &request.metadata).await
-            }
-            None => Err(format!("couldn't find output binding {name}")),
-        }
-    };
+    let begun = Instant::now();
+    let outcome = carry_out(runtime, name, &request.operation, request.data, &request.metadata).await;
+    if let Some(metrics) = &runtime.metrics {
+        metrics.output_called(name, &request.operation, outcome.is_ok(), begun.elapsed());
+    }
     match outcome {
         Ok(None) => empty(),
         Ok(Some(answer)) => {
@@ -72,6 +68,33 @@ pub(super) async fn invoke(runtime: &Runtime, name: &str, call: Call, baggage: O
             let message = format!("error invoking output binding {name}: {cause}");
             error(StatusCode::INTERNAL_SERVER_ERROR, "ERR_INVOKE_OUTPUT_BINDING", &message)
         }
+    }
+}
+
+/// Carries an operation out, with the binding's policy around it (dapr, `SendToOutputBinding`).
+async fn carry_out(
+    runtime: &Runtime,
+    name: &str,
+    operation: &str,
+    data: Vec<u8>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Option<Answer>, String> {
+    if operation.is_empty() {
+        return Err("operation field is missing from request".to_owned());
+    }
+    let Some(output) = runtime.outputs.get(name) else {
+        return Err(format!("couldn't find output binding {name}"));
+    };
+    let data = Bytes::from(data);
+    match &output.policy {
+        Some(policy) if output.binding.operations().contains(&operation) => {
+            let once = || async {
+                let answer = output.binding.invoke(name, operation, data.clone(), metadata).await;
+                answer.map_err(Failed::plain)
+            };
+            policy.run(once).await.map_err(|failed| failed.error)
+        }
+        _ => output.binding.invoke(name, operation, data, metadata).await,
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::reply::{data, empty, error};
 use super::{Call, Reply};
 use crate::bindings::go_json;
+use crate::go::text::duration_text;
 use crate::limits::METADATA_KEYS_MAX;
 use crate::runtime::{RUNTIME_VERSION, Runtime};
 
@@ -59,7 +60,7 @@ struct AppHealth<'a> {
     health_check_path: &'a str,
     health_probe_interval: String,
     health_probe_timeout: String,
-    health_threshold: u32,
+    health_threshold: i32,
 }
 
 #[derive(Serialize)]
@@ -85,9 +86,9 @@ pub(super) fn get(runtime: &Runtime) -> Reply {
         max_concurrency: (options.app_max_concurrency > 0).then_some(options.app_max_concurrency),
         health: options.enable_app_health_check.then(|| AppHealth {
             health_check_path: &options.app_health_check_path,
-            health_probe_interval: format!("{}s", options.app_health_probe_interval),
-            health_probe_timeout: format!("{}ms", options.app_health_probe_timeout),
-            health_threshold: options.app_health_threshold,
+            health_probe_interval: duration_text(options.health_interval()),
+            health_probe_timeout: duration_text(options.health_timeout()),
+            health_threshold: options.health_threshold(),
         }),
     };
     let metadata = Metadata {

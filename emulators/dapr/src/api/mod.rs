@@ -7,24 +7,31 @@ mod invoke;
 mod metadata;
 mod reply;
 mod server;
+mod spans;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::app::API_TOKEN;
+use crate::app::{API_TOKEN, RequestBody};
+use crate::invocation::{self, Invocation};
 use crate::limits::BODY_DRAIN_BYTES_MAX;
 use crate::runtime::Runtime;
 use crate::trace::{Span, TRACEPARENT, TRACESTATE};
+use invoke::Target;
+pub use reply::ReplyBody;
 use reply::{empty, error, plain};
-pub use server::Server;
+pub use server::{Door, Server};
 
-type Reply = Response<Full<Bytes>>;
+type Reply = Response<ReplyBody>;
 
 const NO_APP_ID: &str = "failed getting app id either from the URL path or the header dapr-app-id";
 
@@ -33,6 +40,8 @@ struct Call {
     head: Parts,
     body: Incoming,
     span: Option<Span>,
+    /// Goes with the span.
+    tracestate: Option<HeaderValue>,
 }
 
 /// Why a body was not read.
@@ -50,15 +59,33 @@ impl std::fmt::Display for BodyError {
     }
 }
 
-/// Answers one request.
-async fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Reply {
+/// Answers one request, and counts it.
+async fn answer(runtime: Arc<Runtime>, request: Request<Incoming>, peer: Option<SocketAddr>) -> Reply {
+    let Some(metrics) = runtime.metrics.clone() else {
+        return answer_uncounted(&runtime, request, peer).await;
+    };
+    let begun = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let request_bytes = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+    let reply = answer_uncounted(&runtime, request, peer).await;
+    let reply_bytes = hyper::body::Body::size_hint(reply.body()).lower();
+    metrics.api_answered(&method, &path, reply.status(), (request_bytes, reply_bytes), begun.elapsed());
+    reply
+}
+
+async fn answer_uncounted(
+    runtime: &Arc<Runtime>,
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+) -> Reply {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let segments: Vec<String> = path.split('/').filter(|segment| !segment.is_empty()).map(unescape).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     if head.method == Method::GET {
         match segments[..] {
-            ["v1.0", "healthz"] => return health(&runtime, head.uri.query().unwrap_or_default()),
+            ["v1.0", "healthz"] => return health(runtime, head.uri.query().unwrap_or_default()),
             ["v1.0", "healthz", "outbound"] => return empty(),
             _ => {}
         }
@@ -67,6 +94,7 @@ async fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Reply {
         return plain(StatusCode::UNAUTHORIZED, "invalid api token\n");
     }
     let parent = head.headers.get(TRACEPARENT).and_then(|parent| parent.to_str().ok());
+    let has_parent = parent.is_some_and(|parent| Span::parse(parent).is_some());
     let span = runtime.tracer.child_of(parent);
     let baggage = match baggage::of(&head.headers) {
         Ok(baggage) => baggage,
@@ -78,14 +106,25 @@ async fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Reply {
             return error(StatusCode::BAD_REQUEST, "ERR_MALFORMED_REQUEST", &message);
         }
     };
-    let tracestate = head.headers.get(TRACESTATE).cloned();
-    let call = Call { head, body, span };
-    let mut reply = route(&runtime, &segments, call, baggage.as_deref()).await;
+    // Without a parent there is nothing that it belongs to.
+    let tracestate = head.headers.get(TRACESTATE).filter(|_| has_parent).cloned();
+    let described = span.filter(Span::is_exported).map(|_| spans::Request::of(&head, &segments, peer));
+    let call = Call { head, body, span, tracestate: tracestate.clone() };
+    let mut reply = route(runtime, &path, &segments, call, baggage.as_deref()).await;
+    if let Some(described) = described {
+        runtime.tracer.end(span.as_ref(), || described.answered(reply.status()));
+    }
     add_trace(reply.headers_mut(), span, tracestate, baggage.as_deref());
     reply
 }
 
-async fn route(runtime: &Arc<Runtime>, segments: &[&str], call: Call, baggage: Option<&str>) -> Reply {
+async fn route(
+    runtime: &Arc<Runtime>,
+    path: &str,
+    segments: &[&str],
+    call: Call,
+    baggage: Option<&str>,
+) -> Reply {
     let method = call.head.method.clone();
     match (&method, segments) {
         (&Method::POST | &Method::PUT, ["v1.0", "bindings", name]) => {
@@ -98,15 +137,26 @@ async fn route(runtime: &Arc<Runtime>, segments: &[&str], call: Call, baggage: O
             runtime.shutdown.cancel();
             empty()
         }
-        (_, ["v1.0", "invoke", id, "method", ..]) => {
-            let skipped = ["v1.0", "invoke", id, "method"].len();
-            invoke::invoke(runtime, id, segments.get(skipped..).unwrap_or_default(), call).await
-        }
-        _ => match call.head.headers.get("dapr-app-id").and_then(|id| id.to_str().ok().map(str::to_owned)) {
-            Some(id) => invoke::invoke(runtime, &id, segments, call).await,
+        _ => match Target::of(&unescape(path), &call.head.headers) {
+            Some(target) => invoke::invoke(runtime, &target, call).await,
             None => error(StatusCode::NOT_FOUND, "ERR_DIRECT_INVOKE", NO_APP_ID),
         },
     }
+}
+
+/// Answers a call from another Dapr to the own application.
+async fn answer_peer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Reply {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let (verb, headers) = (head.method.clone(), invocation::end_to_end(&head.headers));
+    let is_streaming = head.headers.get(CONTENT_LENGTH).is_none() && !hyper::body::Body::is_end_stream(&body);
+    let call = Call { head, body, span: None, tracestate: None };
+    let body = match call.body(runtime.options.body_bytes_max()).await {
+        Ok(body) if is_streaming => RequestBody::chunked(body),
+        Ok(body) => RequestBody::whole(body),
+        Err(cause) => return plain(StatusCode::BAD_REQUEST, &cause.to_string()),
+    };
+    invocation::from_peer(&runtime, Invocation { verb, path, headers, body, is_streaming }).await
 }
 
 fn health(runtime: &Runtime, query: &str) -> Reply {

@@ -1,6 +1,7 @@
 //! Listeners, connections, and their end.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer;
 use super::head_clock::{HeadClock, Watched};
+use super::{answer, answer_peer};
 use crate::limits::{ACCEPT_PAUSE, BUFFER_BYTES_MIN, HEADER_BYTES_SLOP};
 use crate::runtime::Runtime;
+
+/// Who comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Callers of the API.
+    Api,
+    /// Other Daprs.
+    Peers,
+}
 
 /// The API while it serves.
 #[derive(Debug)]
@@ -30,11 +40,11 @@ pub struct Server {
 impl Server {
     /// Begins to answer on these listeners.
     #[must_use]
-    pub fn start(listeners: Vec<TcpListener>, runtime: &Arc<Runtime>) -> Self {
+    pub fn start(listeners: Vec<(Door, TcpListener)>, runtime: &Arc<Runtime>) -> Self {
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let mut accepting = JoinSet::new();
-        for listener in listeners {
-            accepting.spawn(accept(listener, Arc::clone(runtime), connections.clone(), stop.clone()));
+        for (door, listener) in listeners {
+            accepting.spawn(accept(door, listener, Arc::clone(runtime), connections.clone(), stop.clone()));
         }
         Self { accepting, connections, stop }
     }
@@ -49,6 +59,7 @@ impl Server {
 }
 
 async fn accept(
+    door: Door,
     listener: TcpListener,
     runtime: Arc<Runtime>,
     connections: TaskTracker,
@@ -56,9 +67,10 @@ async fn accept(
 ) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                connections.spawn(connection(stream, Arc::clone(&runtime), stop.clone()));
+                let from = (door, Some(peer));
+                connections.spawn(connection(stream, from, Arc::clone(&runtime), stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -70,6 +82,7 @@ async fn accept(
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    (door, peer): (Door, Option<SocketAddr>),
     runtime: Arc<Runtime>,
     stop: CancellationToken,
 ) {
@@ -80,7 +93,10 @@ async fn connection(
         let (runtime, clock) = (Arc::clone(&runtime), in_service.clone());
         clock.head_is_whole();
         async move {
-            let reply = answer(runtime, request).await;
+            let reply = match door {
+                Door::Api => answer(runtime, request, peer).await,
+                Door::Peers => answer_peer(runtime, request).await,
+            };
             clock.request_is_answered();
             Ok::<_, Infallible>(reply)
         }
@@ -117,7 +133,7 @@ mod tests {
     use super::*;
     use crate::limits::HEAD_TIMEOUT;
     use crate::options::Options;
-    use crate::runtime::Tokens;
+    use crate::runtime::Start;
 
     const REQUEST: &[u8] = b"GET /v1.0/healthz/outbound HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -126,9 +142,10 @@ mod tests {
         let line = ["dapr-emulator", "--app-id", "x"].map(OsString::from);
         let (options, _) = Options::parse_daprd(line).expect("app-id is enough");
         let stop = CancellationToken::new();
-        let runtime = Runtime::start(options, Tokens::default(), 0.0, Vec::new(), stop.clone()).await;
+        let runtime = Runtime::start(Start::new(options), stop.clone()).await;
         let (client, server) = duplex(buffer_bytes);
-        tokio::spawn(connection(server, Arc::new(runtime.expect("nothing can fail")), stop));
+        let runtime = Arc::new(runtime.expect("nothing can fail"));
+        tokio::spawn(connection(server, (Door::Api, None), runtime, stop));
         client
     }
 

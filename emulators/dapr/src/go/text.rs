@@ -66,6 +66,25 @@ pub fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total_seconds).ok()
 }
 
+/// `time.Duration.String`, for whole milliseconds: `500ms`, `1.5s`, `1m0s`.
+#[must_use]
+pub fn duration_text(duration: Duration) -> String {
+    if duration.is_zero() {
+        return "0s".to_owned();
+    }
+    if duration < Duration::from_secs(1) {
+        return format!("{}ms", duration.as_millis());
+    }
+    let seconds_in_all = duration.as_secs();
+    let (hours, minutes) = (seconds_in_all / 3600, seconds_in_all / 60 % 60);
+    let seconds = (seconds_in_all % 60) as f64 + f64::from(duration.subsec_millis()) / 1_000.0;
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
 /// `path.Clean` of the path with one leading slash: no `//`, no `.`, no `..` that leads above the root.
 #[must_use]
 pub fn clean_path(path: &str) -> String {
@@ -102,6 +121,20 @@ mod tests {
         }
         for neither in ["2", "truely", "nope"] {
             assert!(!is_truthy(neither) && !is_falsy(neither), "{neither}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        for (ms, text) in [
+            (0, "0s"),
+            (500, "500ms"),
+            (5_000, "5s"),
+            (1_500, "1.5s"),
+            (60_000, "1m0s"),
+            (3_661_000, "1h1m1s"),
+        ] {
+            assert_eq!(duration_text(Duration::from_millis(ms)), text);
         }
     }
 

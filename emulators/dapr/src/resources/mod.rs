@@ -15,6 +15,7 @@ pub use secrets::{SecretStore, SecretStores};
 
 use crate::go::text::duration;
 use crate::limits::{COMPONENT_INIT_TIMEOUT, COMPONENTS_MAX, RESOURCE_FILE_BYTES_MAX};
+use crate::resiliency::Document;
 
 /// A file and a line in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,22 +138,30 @@ pub enum ResourceError {
     TooMany,
 }
 
-/// Reads the components that `app_id` may see: `*.yaml` and `*.yml` directly in each folder, in the order of the
-/// folders and file names. Documents of other kinds are left alone (dapr, `pkg/internal/loader/disk`).
+/// What the files say.
+#[derive(Debug, Default)]
+pub struct Resources {
+    /// Documents of `kind: Component`.
+    pub components: Vec<Component>,
+    /// Documents of `kind: Resiliency`.
+    pub resiliencies: Vec<Document>,
+}
+
+/// Reads what `app_id` may see: `*.yaml` and `*.yml` directly in each folder, in the order of the folders and file
+/// names. Documents of other kinds are left alone (dapr, `pkg/internal/loader/disk`).
 ///
 /// # Errors
 /// At the first file that cannot be read or document that is not well-formed. daprd would go on without it and say so
 /// in its log only.
-pub fn load(
-    folders: &[PathBuf],
-    app_id: &str,
-    namespace: Option<&str>,
-) -> Result<Vec<Component>, ResourceError> {
-    let mut components: Vec<Component> = Vec::new();
+pub fn load(folders: &[PathBuf], app_id: &str, namespace: Option<&str>) -> Result<Resources, ResourceError> {
+    let mut resources = Resources::default();
     for folder in folders {
         for file in yaml_files(folder)? {
             let text = read_file(&file)?;
-            for component in yaml::components(&file, &text)? {
+            let components = &mut resources.components;
+            let (found, resiliency) = yaml::resources(&file, &text, app_id)?;
+            resources.resiliencies.extend(resiliency);
+            for component in found {
                 let elsewhere =
                     component.namespace.as_deref().is_some_and(|own| namespace.is_some_and(|ns| ns != own));
                 if elsewhere {
@@ -175,7 +184,7 @@ pub fn load(
             }
         }
     }
-    Ok(components)
+    Ok(resources)
 }
 
 fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, ResourceError> {

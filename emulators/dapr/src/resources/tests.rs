@@ -31,7 +31,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn load_for(app_id: &str, files: &[(&str, &str)]) -> Result<Vec<Component>, ResourceError> {
     let folder = folder(files);
-    load(&[folder.path().to_owned()], app_id, None)
+    load(&[folder.path().to_owned()], app_id, None).map(|resources| resources.components)
 }
 
 fn stores(name: &str, json: &str, multi_valued: bool) -> SecretStores {

@@ -7,6 +7,8 @@ use serde::de::IgnoredAny;
 use serde_path_to_error::Segment;
 use serde_saphyr::Spanned;
 
+use crate::resiliency::Document;
+
 use super::{Component, Item, ItemValue, Place, ResourceError, init_timeout};
 
 /// Where daprd cuts a file into documents (`manifest.go`, `splitYamlDoc`).
@@ -91,22 +93,29 @@ struct Auth {
     secret_store: Option<String>,
 }
 
-/// The components of one file.
-pub(super) fn components(file: &Path, text: &str) -> Result<Vec<Component>, ResourceError> {
-    let mut components = Vec::new();
-    for document in documents(text) {
-        let kind: Option<Kind> = parse(file, &document)?;
-        let is_component = kind.is_some_and(|kind| {
-            kind.api_version.as_deref() == Some("dapr.io/v1alpha1")
-                && kind.kind.as_deref() == Some("Component")
-        });
-        if is_component {
-            components.push(component(file, parse(file, &document)?)?);
-        } else {
-            tracing::info!(file = %file.display(), "a document of another kind than Component is left alone");
+/// The components of one file, and its Resiliency: daprd reads one of those as a file's first document only.
+pub(super) fn resources(
+    file: &Path,
+    text: &str,
+    app_id: &str,
+) -> Result<(Vec<Component>, Option<Document>), ResourceError> {
+    let (mut components, mut resiliency) = (Vec::new(), None);
+    for (index, document) in documents(text).iter().enumerate() {
+        let kind: Option<Kind> = parse(file, document)?;
+        let (api_version, kind) = kind.map(|kind| (kind.api_version, kind.kind)).unwrap_or_default();
+        match (api_version.as_deref(), kind.as_deref()) {
+            (Some("dapr.io/v1alpha1"), Some("Component")) => {
+                components.push(component(file, parse(file, document)?)?);
+            }
+            (_, Some("Resiliency")) if index == 0 => resiliency = Document::parse(file, document, app_id)?,
+            (_, Some("Resiliency")) => tracing::warn!(
+                file = %file.display(),
+                "a Resiliency that is not the first document of its file is not read: put it into a file of its own"
+            ),
+            _ => tracing::info!(file = %file.display(), "a document of another kind is left alone"),
         }
     }
-    Ok(components)
+    Ok((components, resiliency))
 }
 
 /// Parses a document; an error names file, line, key and remedy.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use amqp::client::{ClientError, Connection, Delivery, Receiver, ReceiverOptions, Settler};
 use amqp::performative::{DeliveryState, Modified};
@@ -22,9 +23,11 @@ use super::limiter::Limiter;
 use super::lock_renewal::{self, ActiveLocks, lock_token};
 use super::message;
 use super::settings::QueueSettings;
-use crate::app::{AppChannel, causes, json_headers};
+use crate::app::{AppChannel, RequestBody, causes, json_headers};
 use crate::limits::{APP_RESPONSE_LOG_BYTES_MAX, DONE_BATCH, LINK_PAUSE, LINK_PAUSE_FACTOR};
-use crate::trace::{TRACEPARENT, TRACESTATE, Tracer};
+use crate::metrics::Metrics;
+use crate::resiliency::policy::{Failed, Policy};
+use crate::trace::{Description, Span, TRACEPARENT, TRACESTATE, Tracer};
 
 /// An input binding on one queue.
 #[derive(Debug)]
@@ -44,6 +47,10 @@ pub struct Target {
     pub app: Arc<AppChannel>,
     /// Makes the span of each delivery.
     pub tracer: Tracer,
+    /// What is put around each.
+    pub policy: Option<Arc<Policy>>,
+    /// Where they are counted.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// An input that reads. Dropping it cuts everything off.
@@ -281,20 +288,69 @@ impl Round {
         if self.stop.is_cancelled() {
             return Err("input binding is closed".to_owned());
         }
+        let begun = Instant::now();
+        let outcome = tokio::select! {
+            outcome = self.call_app(message) => outcome,
+            () = self.cut.cancelled() => Err("error invoking app: context canceled".to_owned()),
+        };
+        if let Some(metrics) = &self.target.metrics {
+            metrics.delivered(&self.input.name, outcome.is_ok(), begun.elapsed());
+        }
+        outcome
+    }
+
+    /// Calls it as often as the policy has it (dapr, `sendBindingEventToApp`).
+    async fn call_app(&self, message: &Bytes) -> Result<(), String> {
         let received =
             message::decode(message).map_err(|error| format!("error reading the message: {error}"))?;
-        let headers = headers(&received.metadata, self.target.tracer)?;
+        let Target { app, tracer, policy, .. } = &self.target;
+        let (span, headers) = headers(&received.metadata, tracer)?;
         check_length(&received.metadata, received.body.len())?;
-        let route = self.input.route.clone();
-        let call = self.target.app.call(Method::POST, route, headers, received.body);
-        let response = tokio::select! {
-            response = call => response.map_err(|error| format!("error invoking app: {error}"))?,
-            () = self.cut.cancelled() => return Err("error invoking app: context canceled".to_owned()),
+        let once = || async {
+            // The length is not told where the body may have to be sent again.
+            let body = match policy {
+                Some(policy) if policy.has_retries() => RequestBody::chunked(received.body.clone()),
+                _ => RequestBody::whole(received.body.clone()),
+            };
+            let answer = app.call(Method::POST, self.input.route.clone(), headers.clone(), body).await;
+            match answer.map_err(|error| Failed::plain(error.to_string()))? {
+                answer if answer.status == StatusCode::OK => Ok(answer),
+                // Other statuses of success are failures to a policy.
+                answer => {
+                    let status = answer.status.as_u16();
+                    let error = format!("error sending binding event to application, status {status}");
+                    Err(Failed { value: Some(answer), error, status: Some(status), is_permanent: false })
+                }
+            }
         };
-        if response.status.is_success() {
-            return Ok(());
-        }
-        Err(not_success(response.status, &response.body))
+        let outcome = match policy {
+            None => once().await,
+            Some(policy) => policy.run(once).await,
+        };
+        let has_retry = policy.as_ref().is_some_and(|policy| policy.retry.is_some());
+        let answer = match outcome {
+            Ok(answer) => Ok(answer),
+            Err(Failed { value: Some(answer), .. }) if !has_retry => Ok(answer),
+            // What was answered is gone when a retry policy gives up.
+            Err(Failed { status: Some(_), .. }) => {
+                Err("error invoking app: response object is nil".to_owned())
+            }
+            Err(failed) => Err(format!("error invoking app: {}", failed.error)),
+        }?;
+        tracer.end(span.as_ref(), || self.describe(answer.status));
+        if answer.status.is_success() { Ok(()) } else { Err(not_success(answer.status, &answer.body)) }
+    }
+
+    fn describe(&self, status: StatusCode) -> Description {
+        let name = &self.input.name;
+        let mut description = Description { name: format!("bindings/{name}"), ..Description::default() };
+        description.remote.clone_from(name);
+        description.tag("db.connection_string", format!("POST /{name}"));
+        description.tag("db.name", name);
+        description.tag("db.system", "bindings");
+        description.tag("rpc.service", "Dapr");
+        description.fail_from(status);
+        description
     }
 
     /// Completes or gives back; what fails here only shows in the log, and the message comes again when its lock ends.
@@ -332,7 +388,7 @@ fn not_success(status: StatusCode, body: &Bytes) -> String {
 }
 
 /// The message's metadata as headers of the call (dapr, `InternalMetadataToHTTPHeader`), and its span.
-fn headers(metadata: &[(String, String)], tracer: Tracer) -> Result<HeaderMap, String> {
+fn headers(metadata: &[(String, String)], tracer: &Tracer) -> Result<(Option<Span>, HeaderMap), String> {
     let mut headers = json_headers();
     let (mut parent, mut state) = (None, None);
     let nominated: Vec<String> = metadata
@@ -359,15 +415,16 @@ fn headers(metadata: &[(String, String)], tracer: Tracer) -> Result<HeaderMap, S
             }
         }
     }
-    // With tracing on, a span that cannot be read begins a new trace; with tracing off it passes as it is.
-    let span = tracer.child_of(parent).map(|span| span.traceparent());
-    let span = span.as_deref().or(parent);
-    for (name, value) in [(TRACEPARENT, span), (TRACESTATE, state)] {
+    // What has no trace, and with tracing off everything, passes as it is.
+    let span = tracer.child_of(parent).filter(Span::has_trace);
+    let traceparent = span.map(|span| span.traceparent());
+    let traceparent = traceparent.as_deref().or(parent);
+    for (name, value) in [(TRACEPARENT, traceparent), (TRACESTATE, state)] {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             headers.insert(name, value);
         }
     }
-    Ok(headers)
+    Ok((span, headers))
 }
 
 /// daprd sets the length of its request to a property of that name, and Go's client then refuses the body that does not
@@ -411,19 +468,25 @@ fn is_dropped(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::configuration::Tracing;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn made(pairs: &[(&str, &str)], sampling_rate: f64) -> HeaderMap {
+    fn tracer(rate: Option<&str>) -> Tracer {
+        let sampling_rate = rate.map(str::to_owned);
+        Tracer::new(&Tracing { sampling_rate, ..Tracing::default() }, None)
+    }
+
+    fn made(pairs: &[(&str, &str)], rate: Option<&str>) -> HeaderMap {
         let metadata: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        headers(&metadata, Tracer::new(sampling_rate)).expect("headers")
+        headers(&metadata, &tracer(rate)).expect("headers").1
     }
 
     #[test]
     fn metadata_becomes_headers() {
         let headers = made(
             &[("id", ""), ("correlationID", "c"), ("label", "l"), ("X%3A", "a+b"), ("grpc-x", "1")],
-            0.0,
+            Some("0"),
         );
         assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["id"], "");
@@ -445,7 +508,7 @@ mod tests {
                 ("grpc-trace-bin", "x"),
                 ("kept", "y"),
             ],
-            0.0,
+            Some("0"),
         );
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["content-type", "kept"]);
@@ -466,20 +529,28 @@ mod tests {
 
     #[test]
     fn the_trace_goes_on() {
-        let headers = made(&[("traceparent", PARENT), ("tracestate", "a=b")], 1e-4);
+        let headers = made(&[("traceparent", PARENT), ("tracestate", "a=b")], Some("0.1"));
         let child = headers["traceparent"].to_str().expect("text");
         assert!(child.starts_with(&PARENT[..36]) && child != PARENT, "{child}");
         assert_eq!(headers["tracestate"], "a=b");
-        assert!(made(&[], 1e-4).contains_key("traceparent"), "a new trace");
-        assert_eq!(made(&[("traceparent", PARENT)], 0.0)["traceparent"], PARENT);
-        assert_eq!(made(&[("traceparent", "odd")], 0.0)["traceparent"], "odd");
+        assert!(made(&[], Some("0.1")).contains_key("traceparent"), "a new trace");
+    }
+
+    #[test]
+    fn without_a_rate_and_with_rate_zero_it_passes_as_it_is() {
+        for rate in [None, Some("0")] {
+            for parent in [PARENT, "odd", "00-00000000000000000000000000000000-0000000000000000-00"] {
+                assert_eq!(made(&[("traceparent", parent)], rate)["traceparent"], parent, "{rate:?}");
+            }
+            assert!(!made(&[], rate).contains_key("traceparent"), "{rate:?}");
+        }
     }
 
     #[test]
     fn a_value_that_no_header_can_hold_is_an_error() {
         let metadata = [("label".to_owned(), "a\nb".to_owned())];
         assert!(
-            headers(&metadata, Tracer::new(0.0)).expect_err("refused").contains("invalid header field value")
+            headers(&metadata, &tracer(None)).expect_err("refused").contains("invalid header field value")
         );
     }
 }

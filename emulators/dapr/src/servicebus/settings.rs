@@ -249,7 +249,8 @@ mod tests {
         );
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("q.yaml"), text).expect("a file");
-        let component = load(&[folder.path().to_owned()], "x", None).expect("well-formed").remove(0);
+        let component =
+            load(&[folder.path().to_owned()], "x", None).expect("well-formed").components.remove(0);
         let properties = Properties::resolve(&component, &SecretStores::new(), "x");
         let properties = properties.expect("no templates").expect("no secrets");
         QueueSettings::parse(&properties).expect("every setting is good")

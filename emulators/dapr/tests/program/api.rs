@@ -269,7 +269,13 @@ async fn c22_a_connection_takes_one_request_after_the_other_and_many_work_at_a_t
 
 #[tokio::test]
 async fn c45_a_call_gets_a_span_that_goes_on_into_the_binding() {
-    let (dapr, store) = dapr().await;
+    let store = BlobStore::start().await;
+    let configuration = "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: c}\nspec: {tracing: {samplingRate: \"0.5\"}}\n";
+    let setup = Setup::new()
+        .file("box.yaml", store.component(&[]))
+        .file("configuration.txt", configuration)
+        .args(&["--config", "FOLDER/configuration.txt"]);
+    let dapr = setup.start().await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let body = br#"{"operation":"create","data":1,"metadata":{"blobName":"traced"}}"#;
     let headers = [("traceparent", parent), ("tracestate", "a=b"), ("baggage", "k=v")];

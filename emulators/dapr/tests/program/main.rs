@@ -10,8 +10,12 @@ mod blob_store;
 mod blobs;
 mod command_line;
 mod components;
+mod invocation;
+mod metrics;
+mod resiliency;
 mod silent_broker;
 mod support;
+mod tracing;
 
 use std::path::PathBuf;
 

@@ -156,7 +156,7 @@ pub fn any_port() -> u16 {
     if real_daprd().is_none() { 0 } else { free_port() }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("bound").port()
 }
@@ -254,8 +254,12 @@ impl Dapr {
         .await;
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().expect("kill is there");
         assert!(sent.success(), "kill {signal} {pid}");
     }

@@ -2,24 +2,31 @@
 //!
 //! It must not know where a call comes from: a binding, a probe, an invocation.
 
+mod body;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use body::{AnswerBody, RequestBody};
 
 use crate::limits::{
     APP_CONCURRENCY_MAX, APP_CONNECTIONS_MAX, APP_DIAL_TIMEOUT, APP_IDLE_CONNECTIONS_MAX,
     APP_RESPONSE_BYTES_MAX,
 };
+use crate::metrics::Metrics;
 
 /// Header with which Dapr and the application show each other their tokens.
 pub const API_TOKEN: HeaderName = HeaderName::from_static("dapr-api-token");
@@ -27,8 +34,9 @@ pub const API_TOKEN: HeaderName = HeaderName::from_static("dapr-api-token");
 /// Where the application is, and how it is called.
 #[derive(Debug)]
 pub struct AppChannel {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpConnector, RequestBody>,
     authority: Authority,
+    metrics: Option<Arc<Metrics>>,
     /// One slot for each call under way.
     slots: Arc<Semaphore>,
     token: Option<HeaderValue>,
@@ -39,10 +47,10 @@ pub struct AppChannel {
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// Health checks are on and say that the application is not well.
-    #[error("app is not in a healthy state")]
+    #[error("rpc error: code = Internal desc = app is not in a healthy state")]
     Unhealthy,
-    /// It could not be reached, or went away.
-    #[error("{method} {uri}: {cause}")]
+    /// It could not be reached, or went away. The text is Go's.
+    #[error("{} \"{uri}\": {cause}", go_operation(.method))]
     Transport {
         /// The call.
         method: Method,
@@ -65,8 +73,17 @@ pub struct AppResponse {
     pub headers: HeaderMap,
     /// Its body, or the beginning of one that is too long.
     pub body: Bytes,
-    /// Whether that is all of it.
-    pub is_whole: bool,
+}
+
+/// The beginning of an answer; its body is still to be read.
+#[derive(Debug)]
+pub struct AppAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, which holds the call's slot until it is dropped.
+    pub body: AnswerBody,
 }
 
 impl AppChannel {
@@ -80,6 +97,7 @@ impl AppChannel {
         port: u16,
         max_concurrency: i64,
         token: Option<HeaderValue>,
+        metrics: Option<Arc<Metrics>>,
     ) -> Result<Self, http::Error> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -96,7 +114,13 @@ impl AppChannel {
             if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
         let authority = Authority::try_from(format!("{host}:{port}")).map_err(http::Error::from)?;
         let slots = Arc::new(Semaphore::new(slots));
-        Ok(Self { client, authority, slots, token, healthy: AtomicBool::new(true) })
+        Ok(Self { client, authority, metrics, slots, token, healthy: AtomicBool::new(true) })
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.authority.as_str()
     }
 
     /// Calls made to an unhealthy application fail at once.
@@ -119,33 +143,31 @@ impl AppChannel {
         method: Method,
         path: PathAndQuery,
         headers: HeaderMap,
-        body: Bytes,
+        body: RequestBody,
     ) -> Result<AppResponse, AppError> {
-        if !self.healthy.load(Ordering::Relaxed) {
-            return Err(AppError::Unhealthy);
-        }
-        // Held until the answer's body is read; the semaphore is never closed.
-        let _slot = self.slots.acquire().await;
-        self.call_without_slot(method, path, headers, body).await
+        let (uri, caller) = (self.uri(path.clone())?, method.clone());
+        let AppAnswer { status, headers, body } = self.open(method, path, headers, body).await?;
+        let body = read_body(body, &uri).await.map_err(|error| transport(caller, uri, &error))?;
+        Ok(AppResponse { status, headers, body })
     }
 
-    /// Like [`AppChannel::call`] for health probes: no slot, no token, whether healthy or not.
+    /// Calls the application and returns when its answer begins.
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn probe(&self, path: PathAndQuery) -> Result<StatusCode, AppError> {
-        let request = Request::get(self.uri(path)?).body(Full::default())?;
-        self.exchange(request).await.map(|response| response.status)
-    }
-
-    async fn call_without_slot(
+    pub async fn open(
         &self,
         method: Method,
         path: PathAndQuery,
         headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<AppResponse, AppError> {
-        let mut request = Request::new(Full::new(body));
+        body: RequestBody,
+    ) -> Result<AppAnswer, AppError> {
+        if !self.healthy.load(Ordering::Relaxed) {
+            return Err(AppError::Unhealthy);
+        }
+        // The semaphore is never closed.
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = self.uri(path)?;
         *request.headers_mut() = headers;
@@ -155,52 +177,110 @@ impl AppChannel {
         }
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("Go-http-client/1.1"));
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
-        self.exchange(request).await
+        match &self.metrics {
+            None => self.exchange(request, slot).await,
+            Some(metrics) => self.counted(metrics, request, slot).await,
+        }
+    }
+
+    /// Like [`AppChannel::call`] for health probes: no slot, no token, whether healthy or not.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn probe(&self, path: PathAndQuery) -> Result<StatusCode, AppError> {
+        let begun = Instant::now();
+        let uri = self.uri(path)?;
+        let request = Request::get(uri.clone()).body(RequestBody::default())?;
+        let answer = self.exchange(request, None).await;
+        let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, |answer| answer.status);
+        if let Some(metrics) = &self.metrics {
+            metrics.probed(status, begun.elapsed());
+        }
+        read_body(answer?.body, &uri).await.map_err(|error| transport(Method::GET, uri, &error))?;
+        Ok(status)
+    }
+
+    async fn counted(
+        &self,
+        metrics: &Metrics,
+        request: Request<RequestBody>,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Result<AppAnswer, AppError> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        metrics.app_called(&method, &path, 0);
+        let begun = Instant::now();
+        let answer = self.exchange(request, slot).await;
+        let (status, bytes) = match &answer {
+            Ok(answer) => {
+                let length = answer.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+                (answer.status, length.and_then(|length| length.parse().ok()).unwrap_or(-1))
+            }
+            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, -1),
+        };
+        metrics.app_answered(&method, &path, status, bytes, begun.elapsed());
+        answer
     }
 
     fn uri(&self, path: PathAndQuery) -> Result<Uri, http::Error> {
         Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path).build()
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<AppResponse, AppError> {
+    async fn exchange(
+        &self,
+        request: Request<RequestBody>,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Result<AppAnswer, AppError> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let transport = |error: &dyn std::error::Error| AppError::Transport {
-            method: method.clone(),
-            uri: uri.clone(),
-            cause: causes(error),
-        };
-        let response = self.client.request(request).await.map_err(|error| transport(&error))?;
+        let response = self.client.request(request).await.map_err(|error| transport(method, uri, &error))?;
         let (head, body) = response.into_parts();
-        let (body, is_whole) = read_body(body).await.map_err(|error| transport(&error))?;
-        Ok(AppResponse { status: head.status, headers: head.headers, body, is_whole })
+        Ok(AppAnswer { status: head.status, headers: head.headers, body: AnswerBody::new(body, slot) })
     }
 }
 
-/// Reads a body to its end and keeps its beginning; also tells whether that is all of it. One that ends before the length
-/// that was announced is taken for what there is of it, as daprd does.
-async fn read_body(mut body: Incoming) -> Result<(Bytes, bool), hyper::Error> {
+/// Reads a body to its end and keeps its beginning.
+async fn read_body(mut body: AnswerBody, uri: &Uri) -> Result<Bytes, hyper::Error> {
     let (mut kept, mut is_whole) = (BytesMut::new(), true);
     while let Some(frame) = body.frame().await {
-        let frame = match frame {
-            Err(error) if ends_early(&error) => break,
-            frame => frame?,
-        };
-        if let Ok(data) = frame.into_data() {
+        if let Ok(data) = frame?.into_data() {
             if kept.is_empty() && hyper::body::Body::is_end_stream(&body) {
-                return Ok((data, true));
+                return Ok(data);
             }
             let room = APP_RESPONSE_BYTES_MAX - kept.len();
-            is_whole &= data.len() <= room;
+            if data.len() > room && is_whole {
+                is_whole = false;
+                tracing::warn!(%uri, kept_bytes = APP_RESPONSE_BYTES_MAX, "the app's answer is long: the rest is not kept");
+            }
             kept.extend_from_slice(data.get(..room).unwrap_or(&data));
         }
     }
-    Ok((kept.freeze(), is_whole))
+    Ok(kept.freeze())
 }
 
-fn ends_early(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    error.is_incomplete_message()
-        || cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof)
+/// An error of the way to the application, in Go's words where it is a common one.
+fn transport(method: Method, uri: Uri, error: &(dyn std::error::Error + 'static)) -> AppError {
+    let mut cause = None;
+    let mut source = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && error.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            let address = uri.authority().map_or("", Authority::as_str);
+            cause = Some(format!("dial tcp {address}: connect: connection refused"));
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_incomplete_message()
+        {
+            cause = Some("EOF".to_owned());
+        }
+        source = error.source();
+    }
+    AppError::Transport { method, uri, cause: cause.unwrap_or_else(|| causes(error)) }
+}
+
+/// A method as Go's client names it: `Post`.
+pub(crate) fn go_operation(method: &Method) -> String {
+    let (first, rest) = method.as_str().split_at(method.as_str().len().min(1));
+    first.to_owned() + &rest.to_ascii_lowercase()
 }
 
 /// An error and what caused it, in one line.

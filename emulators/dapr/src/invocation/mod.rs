@@ -93,7 +93,7 @@ impl Peers {
             .pool_max_idle_per_host(PEER_IDLE_CONNECTIONS_MAX)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        let host_name = gethostname::gethostname().to_string_lossy().into_owned();
+        let host_name = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
         Self { names, client, host_address: host_address(), host_name }
     }
 

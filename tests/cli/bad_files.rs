@@ -284,6 +284,7 @@ fn a_port_that_is_taken_is_named_with_the_flag_that_chooses_another() {
         ),
         (Artefact::SpinHost, &["--listen", &address, "--from", &spin_toml], "--listen"),
         (Artefact::WarpRust, &["--listen", &address], "--listen"),
+        (Artefact::ExpressTs, &["--listen", &address], "--listen"),
     ] {
         let mut command = program(artefact);
         command.args(args);

@@ -59,6 +59,7 @@ fn every_program_has_help_and_a_version() {
         Artefact::BlobEmulator,
         Artefact::SpinHost,
         Artefact::WarpRust,
+        Artefact::ExpressTs,
     ] {
         let help = predicate::str::contains("Usage:").and(predicate::str::contains("--stop-on-stdin-eof"));
         program(artefact).arg("--help").assert().success().stdout(help);

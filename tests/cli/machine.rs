@@ -30,7 +30,7 @@ fn empty_workspace() -> TempDir {
 fn build_with(machine: &[(&str, &str)], args: &[&str]) -> String {
     let (workspace, tools) = (empty_workspace(), tools(machine));
     let mut command = program(Artefact::Lab);
-    command.args(["build", "--stack", "warp-rust"]).args(args);
+    command.arg("build").args(args);
     command.current_dir(workspace.path()).env("PATH", tools.path());
     let stderr = refusal(command, BUILD_FAILED);
     let left = std::fs::read_dir(workspace.path().join("dist")).expect("a folder");
@@ -41,7 +41,7 @@ fn build_with(machine: &[(&str, &str)], args: &[&str]) -> String {
 
 #[test]
 fn a_missing_cargo_is_named_with_the_command_that_helps() {
-    insta::assert_snapshot!(build_with(&[], &["--blob", "native"]), @r"
+    insta::assert_snapshot!(build_with(&[], &["--stack", "warp-rust", "--blob", "native"]), @r"
     error: cargo is needed and could not be started
     caused by: No such file or directory (os error 2)
     hint: curl --proto '=https' -sSf https://sh.rustup.rs | sh
@@ -50,8 +50,8 @@ fn a_missing_cargo_is_named_with_the_command_that_helps() {
 
 #[test]
 fn a_missing_node_is_named_with_a_way_around_it() {
-    insta::assert_snapshot!(build_with(&[CARGO, CC], &["--blob", "azurite"]), @r"
-    error: node is needed and could not be started
+    insta::assert_snapshot!(build_with(&[CARGO, CC], &["--stack", "warp-rust", "--blob", "azurite"]), @r"
+    error: node is needed for Azurite and could not be started
     caused by: No such file or directory (os error 2)
     hint: sudo apt-get install --yes nodejs npm   # or do without Azurite: --blob native
     ");
@@ -59,9 +59,24 @@ fn a_missing_node_is_named_with_a_way_around_it() {
 
 #[test]
 fn a_node_that_is_too_old_is_named_with_its_version_before_anything_is_built() {
-    insta::assert_snapshot!(build_with(&[CARGO, CC, NPM, ("node", "v12.22.9")], &["--blob", "azurite"]), @r"
+    let old = [CARGO, CC, NPM, ("node", "v12.22.9")];
+    insta::assert_snapshot!(build_with(&old, &["--stack", "warp-rust", "--blob", "azurite"]), @r"
     error: node v12.22.9 is too old: Azurite needs 18 or newer
-    hint: sudo apt-get install --yes nodejs npm   # or do without Azurite: --blob native
+    hint: npm install --global node@20   # or do without Azurite: --blob native
+    ");
+}
+
+#[test]
+fn a_typescript_stack_without_the_node_that_it_needs_is_told_another_stack() {
+    insta::assert_snapshot!(build_with(&[CARGO, CC], &["--stack", "express-ts", "--blob", "native"]), @r"
+    error: node is needed for a TypeScript stack and could not be started
+    caused by: No such file or directory (os error 2)
+    hint: sudo apt-get install --yes nodejs npm   # or take another stack: --stack spin-rust or --stack warp-rust
+    ");
+    let old = [CARGO, CC, NPM, ("node", "v18.20.4")];
+    insta::assert_snapshot!(build_with(&old, &["--stack", "spin-ts", "--blob", "native"]), @r"
+    error: node v18.20.4 is too old: a TypeScript stack needs 20 or newer
+    hint: npm install --global node@20   # or take another stack: --stack spin-rust or --stack warp-rust
     ");
 }
 
@@ -99,12 +114,12 @@ fn the_doctor_tells_a_blocker_from_what_can_be_done_without() {
       hint: curl --proto '=https' -sSf https://sh.rustup.rs | sh
     ✓ cc             cc (Debian) 12.2.0
     ✓ wasm32-wasip1  installed
-    ✗ node           node is needed and could not be started
-      needed for Azurite, the default blob store of `lab up` and of the end-to-end tests
-      hint: sudo apt-get install --yes nodejs npm   # or do without Azurite: --blob native
-    ✗ npm            npm is needed and could not be started
-      needed for Azurite, the default blob store of `lab up` and of the end-to-end tests
-      hint: sudo apt-get install --yes nodejs npm   # or do without Azurite: --blob native
+    ✗ node           node is needed for Azurite and the TypeScript stacks and could not be started
+      needed for Azurite, the default blob store of `lab up`, and the stacks spin-ts and express-ts
+      hint: sudo apt-get install --yes nodejs npm   # or do without: --blob native --stack spin-rust
+    ✗ npm            npm is needed for Azurite and the TypeScript stacks and could not be started
+      needed for Azurite, the default blob store of `lab up`, and the stacks spin-ts and express-ts
+      hint: sudo apt-get install --yes nodejs npm   # or do without: --blob native --stack spin-rust
     ✓ daprd          LAB_DAPRD_BIN is not set: dapr-emulator stands in
     ✓ spin           LAB_SPIN_BIN is not set: spin-host stands in
     ");

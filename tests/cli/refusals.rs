@@ -15,7 +15,10 @@ const NEVER: &str = "cli-never-started";
 #[test]
 fn what_is_no_setting_is_named_with_what_would_be_one() {
     for (args, said) in [
-        (&["up", "--stack", "warp"][..], "unknown value 'warp', expected one of: spin-rust, warp-rust"),
+        (
+            &["up", "--stack", "warp"][..],
+            "unknown value 'warp', expected one of: spin-rust, spin-ts, warp-rust, express-ts",
+        ),
         (&["up", "--stack", "distributor=warp-rust"], "role receiver-express has no stack"),
         (&["up", "--stack", "queue=warp-rust"], "unknown value 'queue', expected one of: distributor"),
         (&["up", "--topology", "daemonset"], "unknown value 'daemonset', expected one of: sidecar, shared"),
@@ -30,7 +33,10 @@ fn what_is_no_setting_is_named_with_what_would_be_one() {
         (&["up", "--dapr-replicas", "3"], "3 Dapr replicas for 1 of the application"),
         (&["up", "--lock-seconds", "1"], "lock-seconds is 1, but must be from 5 to 300"),
         (&["up", "--max-delivery-count", "0"], "max-delivery-count is 0, but must be from 1 to 2000"),
-        (&["build", "--stack", "spin"], "unknown value 'spin', expected one of: spin-rust, warp-rust"),
+        (
+            &["build", "--stack", "spin"],
+            "unknown value 'spin', expected one of: spin-rust, spin-ts, warp-rust, express-ts",
+        ),
         (&["bench", "--preset", "aks"], "invalid value 'aks' for '--preset <NAME>'"),
         (&["bench", "--orders", "-1"], "unexpected argument '-1' found"),
         (&["bench", "--orders", "0"], "0 is not in 1..=1000000"),
@@ -51,7 +57,11 @@ fn what_is_no_setting_is_named_with_what_would_be_one() {
 #[test]
 fn a_setting_from_the_environment_is_checked_like_a_flag() {
     for (name, value, said) in [
-        ("LAB_STACK", "warp", "unknown value 'warp', expected one of: spin-rust, warp-rust"),
+        (
+            "LAB_STACK",
+            "warp",
+            "unknown value 'warp', expected one of: spin-rust, spin-ts, warp-rust, express-ts",
+        ),
         ("LAB_TOPOLOGY", "x", "unknown value 'x', expected one of: sidecar, shared"),
         ("LAB_BLOB", "x", "unknown value 'x', expected one of: azurite, native"),
         ("LAB_NAME", "../x", "'../x' cannot be a lab's name"),
@@ -67,10 +77,13 @@ fn a_setting_from_the_environment_is_checked_like_a_flag() {
 #[test]
 fn an_application_is_not_started_with_a_dapr_that_is_no_url() {
     for url in ["nonsense", "localhost:3500", "https://localhost:3500", "http://"] {
-        let mut command = program(Artefact::WarpRust);
-        command.args(["--listen", "127.0.0.1:0"]).env("DAPR_URL", url);
-        let stderr = refusal(command, USAGE);
-        assert!(stderr.contains("--dapr-url") && stderr.contains("http://localhost:3500"), "{url}: {stderr}");
+        for artefact in [Artefact::WarpRust, Artefact::ExpressTs] {
+            let mut command = program(artefact);
+            command.args(["--listen", "127.0.0.1:0"]).env("DAPR_URL", url);
+            let stderr = refusal(command, USAGE);
+            let said = stderr.contains("--dapr-url") && stderr.contains("http://localhost:3500");
+            assert!(said, "{}: {url}: {stderr}", artefact.name());
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the suite starts.
-const PROGRAMS: [Artefact; 7] = [
+const PROGRAMS: [Artefact; 8] = [
     Artefact::Lab,
     Artefact::ServicebusEmulator,
     Artefact::DaprEmulator,
@@ -23,6 +23,7 @@ const PROGRAMS: [Artefact; 7] = [
     Artefact::SpinHost,
     Artefact::SpinRust,
     Artefact::WarpRust,
+    Artefact::ExpressTs,
 ];
 
 /// Variables that finding programs, folders and sockets needs.

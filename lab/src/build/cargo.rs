@@ -12,7 +12,8 @@ use super::{BuildError, ToolError};
 /// A command line and the folder in which it runs.
 #[derive(Debug)]
 pub(super) struct Cargo {
-    program: &'static str,
+    name: &'static str,
+    program: PathBuf,
     args: Vec<String>,
     folder: PathBuf,
 }
@@ -35,15 +36,20 @@ impl Cargo {
         Self::tool("cargo", folder, args)
     }
 
-    pub fn tool(program: &'static str, folder: &Path, args: &[&str]) -> Self {
+    pub fn tool(name: &'static str, folder: &Path, args: &[&str]) -> Self {
+        Self::program(name, PathBuf::from(name), folder, args)
+    }
+
+    /// A program that is not looked for in the path.
+    pub fn program(name: &'static str, program: PathBuf, folder: &Path, args: &[&str]) -> Self {
         let args = args.iter().map(|argument| (*argument).to_owned()).collect();
-        Self { program, args, folder: folder.to_owned() }
+        Self { name, program, args, folder: folder.to_owned() }
     }
 
     /// Runs it; of cargo, gives the files that it says are up to date now. Its stderr is ours.
     pub fn run(&self, what: &str) -> Result<Vec<PathBuf>, BuildError> {
-        let is_cargo = self.program == "cargo";
-        let mut command = Command::new(self.program);
+        let is_cargo = self.name == "cargo";
+        let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::piped());
         if is_cargo {
             command.arg("--message-format=json-render-diagnostics");
@@ -54,8 +60,7 @@ impl Cargo {
                 command.env_remove(name);
             }
         }
-        let mut child =
-            command.spawn().map_err(|source| ToolError::Missing { tool: self.program, source })?;
+        let mut child = command.spawn().map_err(|source| ToolError::Missing { tool: self.name, source })?;
         let mut files = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -70,7 +75,7 @@ impl Cargo {
                 }
             }
         }
-        let status = child.wait().map_err(|source| ToolError::Missing { tool: self.program, source })?;
+        let status = child.wait().map_err(|source| ToolError::Missing { tool: self.name, source })?;
         match status.success() {
             true => Ok(files),
             false => Err(BuildError::Failed { what: what.to_owned(), command: self.to_string(), status }),
@@ -80,6 +85,6 @@ impl Cargo {
 
 impl fmt::Display for Cargo {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.program, self.args.join(" "))
+        write!(formatter, "{} {}", self.name, self.args.join(" "))
     }
 }

@@ -11,24 +11,29 @@ use sha2::{Digest, Sha256};
 use super::{BuildError, file};
 
 /// Folders of a package that nothing built depends on.
-const PASSED_OVER: [&str; 5] = ["benches", "docs", "node_modules", "target", "tests"];
+const PASSED_OVER: [&str; 6] = ["benches", "build", "docs", "node_modules", "target", "tests"];
 
 /// Files at the root that every build depends on.
 const OF_ALL: [&str; 3] = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
 
-/// The digest of everything that the package in `folder` (relative to `root`) is built from.
-pub(super) fn of_sources(root: &Path, folder: &Path) -> Result<String, BuildError> {
+/// The digest of these packages and files (relative to `root`), and of everything that the packages are built from.
+pub(super) fn of_sources(root: &Path, sources: &[&str]) -> Result<String, BuildError> {
     let mut packages = BTreeSet::new();
-    collect_packages(root, folder, &mut packages)?;
     let mut files = BTreeSet::new();
+    for source in sources {
+        let path = root.join(source);
+        if path.is_file() {
+            files.insert(path);
+            continue;
+        }
+        collect_packages(root, Path::new(source), &mut packages)?;
+        if path.join("Cargo.toml").exists() && !path.join("Cargo.lock").exists() {
+            files.extend(OF_ALL.iter().map(|name| root.join(name)).filter(|path| path.exists()));
+        }
+    }
     for package in &packages {
         let path = root.join(package);
         collect_files(&path, &mut files).map_err(file("list", &path))?;
-    }
-    let is_cargos = root.join(folder).join("Cargo.toml").exists();
-    let own_lock = root.join(folder).join("Cargo.lock").exists();
-    if is_cargos && !own_lock {
-        files.extend(OF_ALL.iter().map(|name| root.join(name)).filter(|path| path.exists()));
     }
     let mut digest = Sha256::new();
     for path in files {
@@ -47,7 +52,9 @@ fn collect_files(folder: &Path, files: &mut BTreeSet<PathBuf>) -> io::Result<()>
         let entry = entry?;
         let name = entry.file_name();
         if entry.file_type()?.is_dir() {
-            if !PASSED_OVER.iter().any(|passed| name == *passed) {
+            // A package of npm's inside of one of cargo's is another one.
+            let other = entry.path().join("package.json").exists();
+            if !other && !PASSED_OVER.iter().any(|passed| name == *passed) {
                 collect_files(&entry.path(), files)?;
             }
         } else if !name.to_string_lossy().ends_with(".md") {
@@ -121,6 +128,12 @@ mod tests {
             ("libs/other/src/lib.rs", ""),
             ("guest/Cargo.toml", "[dependencies]\nbase = { path = \"../libs/base\" }\n"),
             ("guest/Cargo.lock", "1"),
+            ("libs/base/script/package.json", "{}"),
+            ("libs/base/script/src/index.ts", ""),
+            ("script/package.json", "{}"),
+            ("script/src/index.ts", ""),
+            ("script/build/bundle.js", ""),
+            ("package-lock.json", "{}"),
         ] {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
@@ -130,8 +143,12 @@ mod tests {
     }
 
     fn changes(name: &str, of: &str) -> bool {
+        changes_any(name, &[of])
+    }
+
+    fn changes_any(name: &str, of: &[&str]) -> bool {
         let folder = workspace();
-        let digest = || of_sources(folder.path(), Path::new(of)).expect("a digest");
+        let digest = || of_sources(folder.path(), of).expect("a digest");
         let before = digest();
         assert_eq!(before, digest());
         fs::write(folder.path().join(name), "changed = 1").expect("a file");
@@ -154,13 +171,25 @@ mod tests {
         }
         assert!(!changes("Cargo.lock", "guest"), "a guest has a lock file of its own");
         assert!(!changes("program/src/main.rs", "guest"));
+        assert!(!changes("libs/base/script/src/index.ts", "program"), "a package of npm's is another one");
+    }
+
+    #[test]
+    fn a_package_of_npms_is_built_from_what_is_named() {
+        let script = ["script", "libs/base/script", "package-lock.json"];
+        for name in ["script/src/index.ts", "libs/base/script/src/index.ts", "package-lock.json"] {
+            assert!(changes_any(name, &script), "{name}");
+        }
+        for name in ["script/build/bundle.js", "libs/base/src/lib.rs", "Cargo.lock"] {
+            assert!(!changes_any(name, &script), "{name}");
+        }
     }
 
     #[test]
     fn a_manifest_that_is_none_is_named() {
         let folder = workspace();
         fs::write(folder.path().join("program/Cargo.toml"), "[[[").expect("a file");
-        let error = of_sources(folder.path(), Path::new("program")).expect_err("no manifest");
+        let error = of_sources(folder.path(), &["program"]).expect_err("no manifest");
         assert!(error.to_string().contains("program/Cargo.toml"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 
 mod cargo;
 mod digest;
+mod npm;
 pub mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::paths::Workspace;
-use crate::spec::{BlobStore, LabSpec, Role, Stack};
+use crate::spec::{BlobStore, LabSpec, Packaging, Role, Stack};
 use tools::ToolError;
 
 /// Something that a lab runs.
@@ -34,15 +35,19 @@ pub enum Artefact {
     SpinHost,
     /// The Spin application in Rust.
     SpinRust,
+    /// The Spin application in TypeScript.
+    SpinTs,
     /// The native application.
     WarpRust,
     /// The native application as one static, stripped file.
     WarpRustStatic,
+    /// The native application in TypeScript, as one file that Node runs.
+    ExpressTs,
 }
 
 impl Artefact {
     /// Every artefact.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Lab,
         Self::ServicebusEmulator,
         Self::DaprEmulator,
@@ -50,23 +55,31 @@ impl Artefact {
         Self::Azurite,
         Self::SpinHost,
         Self::SpinRust,
+        Self::SpinTs,
         Self::WarpRust,
         Self::WarpRustStatic,
+        Self::ExpressTs,
     ];
 
     /// What a lab needs.
     pub fn of(spec: &LabSpec) -> BTreeSet<Self> {
         let stacks = Role::ALL.iter().map(|role| spec.stacks.of(*role));
-        Self::of_parts(stacks, Some(spec.blob))
+        Self::of_parts(stacks, spec.packaging, Some(spec.blob))
     }
 
     /// What these stacks need, with a blob store or without.
-    pub fn of_parts(stacks: impl Iterator<Item = Stack>, blob: Option<BlobStore>) -> BTreeSet<Self> {
+    pub fn of_parts(
+        stacks: impl Iterator<Item = Stack>,
+        packaging: Packaging,
+        blob: Option<BlobStore>,
+    ) -> BTreeSet<Self> {
         let mut wanted = BTreeSet::from([Self::Lab, Self::ServicebusEmulator, Self::DaprEmulator]);
         for stack in stacks {
             match stack {
                 Stack::SpinRust => wanted.extend([Self::SpinHost, Self::SpinRust]),
-                Stack::WarpRust => wanted.extend([Self::WarpRust]),
+                Stack::SpinTs => wanted.extend([Self::SpinHost, Self::SpinTs]),
+                Stack::WarpRust => wanted.extend([Self::of_warp(packaging)]),
+                Stack::ExpressTs => wanted.extend([Self::ExpressTs]),
             }
         }
         match blob {
@@ -75,6 +88,14 @@ impl Artefact {
             None => {}
         }
         wanted
+    }
+
+    /// The native Rust application in that packaging.
+    pub const fn of_warp(packaging: Packaging) -> Self {
+        match packaging {
+            Packaging::Full => Self::WarpRust,
+            Packaging::Static => Self::WarpRustStatic,
+        }
     }
 
     /// Its name; of a file, the one in `dist/`.
@@ -87,8 +108,10 @@ impl Artefact {
             Self::Azurite => "azurite",
             Self::SpinHost => "spin-host",
             Self::SpinRust => "spin-rust.wasm",
+            Self::SpinTs => "spin-ts.wasm",
             Self::WarpRust => "warp-rust",
             Self::WarpRustStatic => "warp-rust-static",
+            Self::ExpressTs => "express-ts.cjs",
         }
     }
 
@@ -102,8 +125,22 @@ impl Artefact {
             Self::Azurite => "emulators/azurite",
             Self::SpinHost => "emulators/spin-host",
             Self::SpinRust => "apps/spin/rust",
+            Self::SpinTs => "apps/spin/typescript",
             Self::WarpRust | Self::WarpRustStatic => "apps/native/warp",
+            Self::ExpressTs => "apps/native/express",
         }
+    }
+
+    /// Whether npm builds it, from a package of the workspace in `apps/`.
+    const fn is_typescript(self) -> bool {
+        matches!(self, Self::SpinTs | Self::ExpressTs)
+    }
+
+    /// The digest of what it is built from.
+    fn digest(self, workspace: &Workspace) -> Result<String, BuildError> {
+        let own: &[&str] = &[self.folder()];
+        let shared: &[&str] = if self.is_typescript() { &npm::SHARED } else { &[] };
+        digest::of_sources(workspace.root(), &[own, shared].concat())
     }
 
     /// What is there once it is built.
@@ -236,12 +273,18 @@ pub fn build(
 ) -> Result<(), BuildError> {
     let dist = workspace.dist();
     fs::create_dir_all(&dist).map_err(file("create", &dist))?;
+    if wanted.contains(&Artefact::Azurite) {
+        tools::node(&tools::AZURITE)?;
+    }
+    if wanted.iter().any(|artefact| artefact.is_typescript()) {
+        tools::node(&tools::TYPESCRIPT)?;
+    }
     let _lock = lock(&dist.join(".lock"), &mut tell)?;
     let mut manifest = Manifest::read(workspace);
     let mut stale = BTreeMap::new();
     let mut fresh = Vec::new();
     for artefact in wanted {
-        let digest = digest::of_sources(workspace.root(), Path::new(artefact.folder()))?;
+        let digest = artefact.digest(workspace)?;
         let known = manifest.sources.get(artefact.name()) == Some(&digest);
         if known && artefact.result(workspace).exists() {
             fresh.push(artefact.name());
@@ -252,9 +295,6 @@ pub fn build(
     if !fresh.is_empty() {
         tell(Step::Fresh(fresh));
     }
-    if wanted.contains(&Artefact::Azurite) {
-        tools::node()?;
-    }
     let mut builder = Builder { workspace, manifest: &mut manifest, tell: &mut tell };
     builder.host_programs(&stale)?;
     for (artefact, digest) in &stale {
@@ -262,8 +302,13 @@ pub fn build(
             Artefact::SpinRust => builder.guest(digest)?,
             Artefact::WarpRustStatic => builder.static_program(*artefact, digest)?,
             Artefact::Azurite => builder.azurite(digest)?,
+            Artefact::SpinTs | Artefact::ExpressTs => builder.typescript(*artefact, digest)?,
             _ => {}
         }
+    }
+    let of_spin_ts = [Artefact::SpinHost, Artefact::SpinTs];
+    if wanted.contains(&Artefact::SpinTs) && of_spin_ts.iter().any(|part| stale.contains_key(part)) {
+        builder.compile_spin_ts()?;
     }
     Ok(())
 }
@@ -291,8 +336,9 @@ impl<F: FnMut(Step)> Builder<'_, F> {
     /// every core. (Cargo compiles a crate once for each set of features, and what is built together shares them: with
     /// the others, the command and most of what it stands on would be compiled a second time.)
     fn host_programs(&mut self, stale: &BTreeMap<Artefact, String>) -> Result<(), BuildError> {
-        let not_cargo = [Artefact::Azurite, Artefact::SpinRust, Artefact::WarpRustStatic];
-        let programs = stale.iter().filter(|(artefact, _)| !not_cargo.contains(artefact));
+        let others = [Artefact::Azurite, Artefact::SpinRust, Artefact::WarpRustStatic];
+        let programs =
+            stale.iter().filter(|(artefact, _)| !others.contains(artefact) && !artefact.is_typescript());
         let (lab, others): (Vec<_>, Vec<_>) = programs.partition(|(artefact, _)| **artefact == Artefact::Lab);
         self.together(&lab)?;
         self.together(&others)
@@ -349,7 +395,7 @@ impl<F: FnMut(Step)> Builder<'_, F> {
     }
 
     fn azurite(&mut self, digest: &str) -> Result<(), BuildError> {
-        tools::npm()?;
+        tools::npm(&tools::AZURITE)?;
         let folder = self.workspace.root().join(Artefact::Azurite.folder());
         let command = cargo::Cargo::tool("npm", &folder, &["ci", "--no-audit", "--no-fund"]);
         self.run(Artefact::Azurite.name(), &command)?;
@@ -357,6 +403,31 @@ impl<F: FnMut(Step)> Builder<'_, F> {
             return Err(BuildError::Nothing { what: Artefact::Azurite.name(), command: command.to_string() });
         }
         self.remember(Artefact::Azurite, digest)
+    }
+
+    /// A package of the workspace in `apps/`; the packages that it stands on are installed first, if they are not yet.
+    fn typescript(&mut self, artefact: Artefact, digest: &str) -> Result<(), BuildError> {
+        let apps = self.workspace.root().join(npm::FOLDER);
+        if !npm::is_installed(&apps)? {
+            tools::npm(&tools::TYPESCRIPT)?;
+            let command = cargo::Cargo::tool("npm", &apps, &["ci", "--no-audit", "--no-fund"]);
+            self.run("packages of the TypeScript stacks", &command)?;
+        }
+        let folder = self.workspace.root().join(artefact.folder());
+        let command = cargo::Cargo::tool("node", &folder, &["build.mjs"]);
+        self.run(artefact.name(), &command)?;
+        let made = folder.join("build").join(artefact.name());
+        self.install(artefact, Some(&made).filter(|made| made.exists()), digest, &command)
+    }
+
+    /// Lets the host compile the component, of which it keeps what comes of it: some 7 s of CPU, which each of three
+    /// hosts would spend at once when a lab starts. With nothing on stdin it ends when it could serve.
+    fn compile_spin_ts(&mut self) -> Result<(), BuildError> {
+        let host = self.workspace.artefact(Artefact::SpinHost.name());
+        let args =
+            ["--from", "apps/spin/typescript/spin.toml", "--listen", "127.0.0.1:0", "--stop-on-stdin-eof"];
+        let command = cargo::Cargo::program("spin-host", host, self.workspace.root(), &args);
+        self.run("machine code of spin-ts.wasm", &command).map(drop)
     }
 
     fn run(&mut self, what: &str, command: &cargo::Cargo) -> Result<Vec<PathBuf>, BuildError> {

@@ -4,8 +4,34 @@ use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The least Node that Azurite and its lock file work with.
-pub const NODE_LEAST: u32 = 18;
+/// What needs Node, and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeUse {
+    /// What needs it, in words.
+    pub by: &'static str,
+    /// The least major version.
+    pub least: u32,
+    /// How to do without it.
+    pub instead: &'static str,
+}
+
+/// Azurite and its lock file.
+pub const AZURITE: NodeUse =
+    NodeUse { by: "Azurite", least: 18, instead: "do without Azurite: --blob native" };
+
+/// Azurite and the TypeScript stacks together.
+pub const ANY: NodeUse = NodeUse {
+    by: "Azurite and the TypeScript stacks",
+    least: TYPESCRIPT.least,
+    instead: "do without: --blob native --stack spin-rust",
+};
+
+/// The TypeScript stacks: what they are built with, and what `express-ts` runs on.
+pub const TYPESCRIPT: NodeUse = NodeUse {
+    by: "a TypeScript stack",
+    least: 20,
+    instead: "take another stack: --stack spin-rust or --stack warp-rust",
+};
 
 /// A tool that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +46,23 @@ pub enum ToolError {
         source: io::Error,
     },
     /// It is too old.
-    #[error("node {found} is too old: Azurite needs {NODE_LEAST} or newer")]
+    #[error("node {found} is too old: {} needs {} or newer", needed.by, needed.least)]
     NodeTooOld {
         /// The version that was found.
         found: String,
+        /// What it is too old for.
+        needed: NodeUse,
+    },
+    /// Node, or what comes with it, is not there.
+    #[error("{tool} is needed for {} and could not be started", needed.by)]
+    NodeMissing {
+        /// Its name.
+        tool: &'static str,
+        /// What needs it.
+        needed: NodeUse,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
     },
 }
 
@@ -35,9 +74,13 @@ impl ToolError {
                 "curl --proto '=https' -sSf https://sh.rustup.rs | sh".to_owned()
             }
             Self::Missing { tool: "cc", .. } => package("gcc libc6-dev", "xcode-select --install"),
-            Self::Missing { tool: "node" | "npm", .. } | Self::NodeTooOld { .. } => {
+            Self::NodeMissing { needed, .. } => {
                 let install = package("nodejs npm", "brew install node");
-                format!("{install}   # or do without Azurite: --blob native")
+                format!("{install}   # or {}", needed.instead)
+            }
+            // A distribution's package may be the very version that is too old; npm has Node as a package.
+            Self::NodeTooOld { needed, .. } => {
+                format!("npm install --global node@{}   # or {}", needed.least.max(20), needed.instead)
             }
             Self::Missing { tool, .. } => format!("install {tool}"),
         }
@@ -80,20 +123,27 @@ pub fn c_compiler() -> Result<String, ToolError> {
 ///
 /// # Errors
 /// Fails where it is missing.
-pub fn npm() -> Result<String, ToolError> {
-    version("npm", "--version")
+pub fn npm(needed: &NodeUse) -> Result<String, ToolError> {
+    of_node("npm", needed)
 }
 
 /// Node's version.
 ///
 /// # Errors
 /// Fails where it is missing or too old.
-pub fn node() -> Result<String, ToolError> {
-    let found = version("node", "--version")?;
+pub fn node(needed: &NodeUse) -> Result<String, ToolError> {
+    let found = of_node("node", needed)?;
     match major(&found) {
-        Some(major) if major >= NODE_LEAST => Ok(found),
-        _ => Err(ToolError::NodeTooOld { found }),
+        Some(major) if major >= needed.least => Ok(found),
+        _ => Err(ToolError::NodeTooOld { found, needed: *needed }),
     }
+}
+
+fn of_node(tool: &'static str, needed: &NodeUse) -> Result<String, ToolError> {
+    version(tool, "--version").map_err(|error| match error {
+        ToolError::Missing { tool, source } => ToolError::NodeMissing { tool, needed: *needed, source },
+        other => other,
+    })
 }
 
 fn major(version: &str) -> Option<u32> {
@@ -120,11 +170,16 @@ mod tests {
 
     #[test]
     fn every_missing_tool_has_a_command_that_helps() {
-        for tool in ["cargo", "cc", "node", "npm"] {
+        for tool in ["cargo", "cc"] {
             let error = ToolError::Missing { tool, source: io::Error::other("not there") };
             assert!(!error.hint().starts_with("install"), "{tool}");
         }
-        assert!(ToolError::NodeTooOld { found: "v12.0.0".to_owned() }.hint().contains("--blob native"));
+        for (needed, instead) in [(AZURITE, "--blob native"), (TYPESCRIPT, "--stack spin-rust")] {
+            let missing = ToolError::NodeMissing { tool: "node", needed, source: io::Error::other("no") };
+            assert!(missing.hint().contains(instead) && missing.to_string().contains(needed.by), "{missing}");
+            let old = ToolError::NodeTooOld { found: "v12.0.0".to_owned(), needed };
+            assert!(old.hint().contains(instead) && old.to_string().contains("v12.0.0"), "{old}");
+        }
     }
 
     #[test]

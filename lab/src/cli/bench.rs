@@ -12,7 +12,7 @@ use crate::flow::usage::UsageProbe;
 use crate::flow::{self, FlowError, RunOptions};
 use crate::paths::{NoWorkspace, Workspace};
 use crate::report::{self, Environment, Inputs, Report, ReportError};
-use crate::spec::{BlobStore, EngineProfile, LabSpec, RUNS, Stacks, Topology};
+use crate::spec::{BlobStore, EngineProfile, LabSpec, Packaging, RUNS, Stacks, Topology};
 
 use super::Interrupts;
 use super::progress::Display;
@@ -37,10 +37,13 @@ pub struct BenchArgs {
     /// Settings of an earlier measurement: `article` is Dapr Shared with 10 Dapr replicas for each role.
     #[arg(long, value_name = "NAME")]
     pub preset: Option<Preset>,
-    /// The stack, one for all roles or one for each: spin-rust, warp-rust, or
+    /// The stack, one for all roles or one for each: spin-rust, spin-ts, warp-rust, express-ts, or
     /// distributor=spin-rust,receiver-express=warp-rust,receiver-standard=warp-rust.
     #[arg(long, value_name = "STACK", env = "LAB_STACK")]
     pub stack: Option<Stacks>,
+    /// How warp-rust is packaged: full, or static, which is one stripped file that needs nothing of the system.
+    #[arg(long, value_name = "PACKAGING")]
+    pub packaging: Option<Packaging>,
     /// How Dapr stands to the applications: sidecar or shared.
     #[arg(long, value_name = "TOPOLOGY", env = "LAB_TOPOLOGY")]
     pub topology: Option<Topology>,
@@ -138,6 +141,7 @@ impl BenchArgs {
         };
         LabSpec {
             stacks: self.stack.unwrap_or(spec.stacks),
+            packaging: self.packaging.unwrap_or(spec.packaging),
             topology,
             replicas,
             dapr_replicas,

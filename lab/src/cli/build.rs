@@ -10,7 +10,7 @@ use super::error::CliError;
 use crate::build::{self, Artefact, Step};
 use crate::exit::Exit;
 use crate::paths::Workspace;
-use crate::spec::{BlobStore, Role, Stacks};
+use crate::spec::{BlobStore, Packaging, Role, Stacks};
 
 /// Build what a lab needs, in release, into dist/. What has not changed is left alone.
 #[derive(Debug, Clone, Args)]
@@ -18,6 +18,9 @@ pub(super) struct BuildArgs {
     /// The stack, one for all roles or one for each.
     #[arg(long, value_name = "STACK", env = "LAB_STACK", default_value = "spin-rust")]
     stack: Stacks,
+    /// How warp-rust is packaged: full, or static, which is one stripped file that needs nothing of the system.
+    #[arg(long, value_name = "PACKAGING", default_value = "full")]
+    packaging: Packaging,
     /// The blob store; both without it.
     #[arg(long, value_name = "STORE", env = "LAB_BLOB")]
     blob: Option<BlobStore>,
@@ -30,16 +33,38 @@ pub(super) struct BuildArgs {
 #[derive(Debug, Serialize)]
 struct Built {
     dist: std::path::PathBuf,
-    artefacts: Vec<&'static str>,
+    artefacts: Vec<BuiltArtefact>,
+}
+
+#[derive(Debug, Serialize)]
+struct BuiltArtefact {
+    name: &'static str,
+    /// Of Azurite, which is many files, nothing.
+    bytes: Option<u64>,
+}
+
+impl Built {
+    fn text(&self) -> String {
+        let mut text = format!("{}:\n", self.dist.display());
+        for BuiltArtefact { name, bytes } in &self.artefacts {
+            let size = bytes.map_or_else(String::new, |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+            text.push_str(format!("  {name:<20} {size:>9}").trim_end());
+            text.push('\n');
+        }
+        text
+    }
 }
 
 pub(super) fn run(args: &BuildArgs, output: Output) -> Result<Exit, CliError> {
     let workspace = Workspace::find()?;
     let wanted = args.wanted();
     ensure(&workspace, &wanted, output)?;
-    let built =
-        Built { dist: workspace.dist(), artefacts: wanted.iter().map(|wanted| wanted.name()).collect() };
-    output.result(&built, || format!("{}: {}\n", built.dist.display(), built.artefacts.join(", ")));
+    let size = |artefact: &Artefact| {
+        let file = std::fs::metadata(workspace.artefact(artefact.name()));
+        BuiltArtefact { name: artefact.name(), bytes: file.ok().map(|file| file.len()) }
+    };
+    let built = Built { dist: workspace.dist(), artefacts: wanted.iter().map(size).collect() };
+    output.result(&built, || built.text());
     Ok(Exit::Ok)
 }
 
@@ -64,7 +89,7 @@ impl BuildArgs {
             return Artefact::ALL.into();
         }
         let stacks = Role::ALL.iter().map(|role| self.stack.of(*role));
-        let mut wanted = Artefact::of_parts(stacks, self.blob);
+        let mut wanted = Artefact::of_parts(stacks, self.packaging, self.blob);
         if self.blob.is_none() {
             wanted.extend([Artefact::Azurite, Artefact::BlobEmulator]);
         }

@@ -39,13 +39,13 @@ pub(super) fn run(_: &DoctorArgs, output: Output) -> Result<Exit, CliError> {
 
 fn examine() -> Vec<Finding> {
     let everything = "every build";
-    let azurite = "Azurite, the default blob store of `lab up` and of the end-to-end tests";
+    let node = "Azurite, the default blob store of `lab up`, and the stacks spin-ts and express-ts";
     vec![
         of_tool("cargo", everything, true, tools::cargo()),
         of_tool("cc", everything, true, tools::c_compiler()),
         wasm_target(),
-        of_tool("node", azurite, false, tools::node()),
-        of_tool("npm", azurite, false, tools::npm()),
+        of_tool("node", node, false, tools::node(&tools::ANY)),
+        of_tool("npm", node, false, tools::npm(&tools::ANY)),
         real_program("daprd", "LAB_DAPRD_BIN", "dapr-emulator"),
         real_program("spin", "LAB_SPIN_BIN", "spin-host"),
     ]

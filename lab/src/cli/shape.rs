@@ -2,15 +2,18 @@
 
 use clap::Args;
 
-use crate::spec::{BlobStore, EngineProfile, LabSpec, Stacks, Topology};
+use crate::spec::{BlobStore, EngineProfile, LabSpec, Packaging, Stacks, Topology};
 
 /// What the lab is made of.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ShapeArgs {
-    /// The stack, one for all roles or one for each: spin-rust, warp-rust, or
+    /// The stack, one for all roles or one for each: spin-rust, spin-ts, warp-rust, express-ts, or
     /// distributor=spin-rust,receiver-express=warp-rust,receiver-standard=warp-rust.
     #[arg(long, value_name = "STACK", env = "LAB_STACK", default_value = "spin-rust")]
     stack: Stacks,
+    /// How warp-rust is packaged: full, or static, which is one stripped file that needs nothing of the system.
+    #[arg(long, value_name = "PACKAGING", default_value = "full")]
+    packaging: Packaging,
     /// How Dapr stands to the applications: sidecar or shared.
     #[arg(long, value_name = "TOPOLOGY", env = "LAB_TOPOLOGY", default_value = "sidecar")]
     topology: Topology,
@@ -47,6 +50,7 @@ impl ShapeArgs {
         LabSpec {
             name: name.to_owned(),
             stacks: self.stack,
+            packaging: self.packaging,
             topology: self.topology,
             replicas: self.replicas,
             dapr_replicas,

@@ -226,6 +226,9 @@ fn command(spec: &LabSpec, measured: &Measured) -> String {
         command.push_str(&format!(" --dapr-replicas {}", spec.dapr_replicas));
     }
     command.push_str(&format!(" --blob {}", spec.blob));
+    if spec.packaging != LabSpec::default().packaging {
+        command.push_str(&format!(" --packaging {}", spec.packaging));
+    }
     if spec.engine_profile != LabSpec::default().engine_profile {
         command.push_str(&format!(" --engine-profile {}", spec.engine_profile));
     }

@@ -13,8 +13,22 @@ use crate::limits;
 pub enum Stack {
     /// A Wasm application written in Rust, run by a Spin host.
     SpinRust,
+    /// A Wasm application written in TypeScript, run by a Spin host.
+    SpinTs,
     /// A native Rust program on warp.
     WarpRust,
+    /// A native TypeScript program on Express and Dapr's own SDK, run by Node.
+    ExpressTs,
+}
+
+/// How `warp-rust` is made into a program; the other stacks come in one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Packaging {
+    /// As cargo builds it: on the system's C library, with its symbols.
+    Full,
+    /// One file that needs nothing of the system, stripped: what a container from scratch holds.
+    Static,
 }
 
 /// One deployment of a stack's artefact: what it does follows from the queue that Dapr reads for it.
@@ -90,7 +104,13 @@ macro_rules! words {
     };
 }
 
-words!(Stack { SpinRust = "spin-rust", WarpRust = "warp-rust" });
+words!(Stack {
+    SpinRust = "spin-rust",
+    SpinTs = "spin-ts",
+    WarpRust = "warp-rust",
+    ExpressTs = "express-ts",
+});
+words!(Packaging { Full = "full", Static = "static" });
 words!(Role { Distributor = "distributor", ReceiverExpress = "receiver-express", ReceiverStandard = "receiver-standard" });
 words!(Topology { Sidecar = "sidecar", Shared = "shared" });
 words!(BlobStore { Azurite = "azurite", Native = "native" });
@@ -195,6 +215,8 @@ pub struct LabSpec {
     pub name: String,
     /// The stack of each role.
     pub stacks: Stacks,
+    /// How `warp-rust` is packaged.
+    pub packaging: Packaging,
     /// How Dapr stands to the applications.
     pub topology: Topology,
     /// Replicas of the application, for each role.
@@ -218,6 +240,7 @@ impl Default for LabSpec {
         Self {
             name: "main".to_owned(),
             stacks: Stacks::all(Stack::SpinRust),
+            packaging: Packaging::Full,
             topology: Topology::Sidecar,
             replicas: 1,
             dapr_replicas: 1,
@@ -313,6 +336,7 @@ impl LabSpec {
         let yes = |on: bool| if on { "on" } else { "off" }.to_owned();
         let rows = [
             ("stack", self.stacks.to_string(), wanted.stacks.to_string()),
+            ("packaging", self.packaging.to_string(), wanted.packaging.to_string()),
             ("topology", self.topology.to_string(), wanted.topology.to_string()),
             ("replicas", self.replicas.to_string(), wanted.replicas.to_string()),
             ("dapr-replicas", self.dapr_replicas.to_string(), wanted.dapr_replicas.to_string()),
@@ -351,7 +375,7 @@ mod tests {
     #[test]
     fn stacks_that_leave_something_open_are_refused() {
         for (text, message) in [
-            ("warp", "unknown value 'warp', expected one of: spin-rust, warp-rust"),
+            ("warp", "unknown value 'warp', expected one of: spin-rust, spin-ts, warp-rust, express-ts"),
             (
                 "distributor=warp-rust",
                 "role receiver-express has no stack; name all three roles, or one stack for all",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::files;
 use super::plan::Kind;
+use crate::build::Artefact;
 use crate::paths::{LabFiles, Workspace};
 use crate::process::{Announces, Dies, Probe, Program};
 use crate::spec::{BlobStore, EngineProfile, LabSpec, Stack};
@@ -76,9 +77,10 @@ impl Setting {
                 BlobStore::Native => ("blob-emulator", false),
             },
             Kind::App(role, _) => match self.spec.stacks.of(role) {
-                Stack::WarpRust => ("warp-rust", true),
-                Stack::SpinRust if self.real.spin.is_some() => ("spin", true),
-                Stack::SpinRust => ("spin-host", false),
+                Stack::WarpRust => (Artefact::of_warp(self.spec.packaging).name(), true),
+                Stack::ExpressTs => ("express-ts", true),
+                Stack::SpinRust | Stack::SpinTs if self.real.spin.is_some() => ("spin", true),
+                Stack::SpinRust | Stack::SpinTs => ("spin-host", false),
             },
             Kind::Dapr(..) | Kind::LabDapr if self.real.daprd.is_some() => ("daprd", true),
             Kind::Dapr(..) | Kind::LabDapr => ("dapr-emulator", false),
@@ -97,10 +99,13 @@ impl Setting {
             },
             Kind::App(role, _) => {
                 let dapr = peers.other.map(|dapr| format!("http://{dapr}")).unwrap_or_default();
-                match (self.spec.stacks.of(role), &self.real.spin) {
-                    (Stack::WarpRust, _) => self.warp(log, at.main, dapr),
-                    (Stack::SpinRust, None) => self.spin_host(log, at.main, &dapr),
-                    (Stack::SpinRust, Some(spin)) => self.spin(log, at.main, &dapr, spin.clone()),
+                match self.spec.stacks.of(role) {
+                    Stack::WarpRust => {
+                        self.native(Artefact::of_warp(self.spec.packaging), log, at.main, dapr)
+                    }
+                    Stack::ExpressTs => self.native(Artefact::ExpressTs, log, at.main, dapr),
+                    Stack::SpinRust => self.wasm("apps/spin/rust", log, at.main, &dapr),
+                    Stack::SpinTs => self.wasm("apps/spin/typescript", log, at.main, &dapr),
                 }
             }
             Kind::Dapr(role, _) => self.dapr(log, role.as_str(), at, peers.other),
@@ -188,32 +193,40 @@ impl Setting {
         }
     }
 
-    fn warp(&self, log: PathBuf, at: SocketAddr, dapr: String) -> Command {
-        let mut command = self.ours("warp-rust", log, &[at], &["--listen", &at.to_string()]);
+    /// An application that is a program. (`express-ts` is a file that says itself that Node runs it.)
+    fn native(&self, artefact: Artefact, log: PathBuf, at: SocketAddr, dapr: String) -> Command {
+        let mut command = self.ours(artefact.name(), log, &[at], &["--listen", &at.to_string()]);
         command.program.env.push(("DAPR_URL".to_owned(), dapr));
         command.probes.push(http(at, "/healthz", 200));
         command
     }
 
-    fn spin_toml(&self) -> String {
-        self.workspace.root().join("apps/spin/rust/spin.toml").display().to_string()
+    /// An application that a Spin host runs.
+    fn wasm(&self, folder: &str, log: PathBuf, at: SocketAddr, dapr: &str) -> Command {
+        let manifest = self.workspace.root().join(folder).join("spin.toml").display().to_string();
+        match &self.real.spin {
+            None => self.spin_host(&manifest, log, at, dapr),
+            Some(spin) => self.spin(&manifest, log, at, dapr, spin.clone()),
+        }
     }
 
-    fn spin_host(&self, log: PathBuf, at: SocketAddr, dapr: &str) -> Command {
+    fn spin_host(&self, manifest: &str, log: PathBuf, at: SocketAddr, dapr: &str) -> Command {
         let profile = match self.spec.engine_profile {
             EngineProfile::Spin => "spin",
             EngineProfile::Tuned => "tuned",
         };
-        let (from, listen, variable) = (self.spin_toml(), at.to_string(), format!("dapr_url={dapr}"));
+        let (listen, variable) = (at.to_string(), format!("dapr_url={dapr}"));
         let args =
-            ["--from", &from, "--listen", &listen, "--variable", &variable, "--engine-profile", profile];
+            ["--from", manifest, "--listen", &listen, "--variable", &variable, "--engine-profile", profile];
         let mut command = self.ours("spin-host", log, &[at], &args);
         command.probes.push(http(at, "/healthz", 200));
         command
     }
 
-    fn spin(&self, log: PathBuf, at: SocketAddr, dapr: &str, spin: PathBuf) -> Command {
-        let args = ["up", "--from", &self.spin_toml(), "--listen", &at.to_string(), "--quiet"];
+    fn spin(&self, manifest: &str, log: PathBuf, at: SocketAddr, dapr: &str, spin: PathBuf) -> Command {
+        // Else it keeps its state beside the manifest, and the replicas of all labs share it.
+        let state = log.with_extension("state").display().to_string();
+        let args = ["up", "--from", manifest, "--listen", &at.to_string(), "--state-dir", &state, "--quiet"];
         let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         args.extend(["--variable".to_owned(), format!("dapr_url={dapr}")]);
         let mut command = self.foreign(spin, args, log);
@@ -274,7 +287,7 @@ pub(super) fn blob_url(blob: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Role, Stacks};
+    use crate::spec::{Packaging, Role, Stacks};
 
     fn setting(real: RealPrograms) -> Setting {
         let workspace = Workspace::at("/workspace");
@@ -306,6 +319,22 @@ mod tests {
         let warp = setting.command(Kind::App(Role::ReceiverExpress, 1), at(1), PEER);
         assert_eq!(line(&warp), "/workspace/dist/warp-rust --listen 127.0.0.1:1 --stop-on-stdin-eof");
         assert_eq!(warp.program.env, [("DAPR_URL".to_owned(), "http://127.0.0.1:9".to_owned())]);
+    }
+
+    #[test]
+    fn a_stack_is_told_its_dapr_and_a_packaging_changes_the_program() {
+        for (stack, packaging, program, dapr) in [
+            (Stack::SpinTs, Packaging::Full, "dist/spin-host", "--variable dapr_url=http://127.0.0.1:9"),
+            (Stack::SpinTs, Packaging::Full, "dist/spin-host", "apps/spin/typescript/spin.toml"),
+            (Stack::ExpressTs, Packaging::Full, "dist/express-ts.cjs", "--listen 127.0.0.1:1"),
+            (Stack::WarpRust, Packaging::Static, "dist/warp-rust-static", "--listen 127.0.0.1:1"),
+        ] {
+            let mut setting = setting(RealPrograms::default());
+            setting.spec = LabSpec { stacks: Stacks::all(stack), packaging, ..LabSpec::default() };
+            let command = setting.command(Kind::App(Role::Distributor, 1), at(1), PEER);
+            assert!(line(&command).contains(program), "{}", line(&command));
+            assert!(line(&command).contains(dapr), "{}", line(&command));
+        }
     }
 
     #[test]

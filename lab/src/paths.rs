@@ -142,6 +142,11 @@ impl LabFiles {
         self.folder.join("components")
     }
 
+    /// Where the Dapr emulators of this lab tell each other where they are.
+    pub fn names(&self) -> PathBuf {
+        self.folder.join("names")
+    }
+
     /// The secrets to which components refer.
     pub fn secrets(&self) -> PathBuf {
         self.folder.join("secrets.json")

@@ -212,11 +212,11 @@ impl Direction {
 fn refused(component: &Component, error: PropertyError) -> StartError {
     let mut place = component.place.clone();
     place.line = error.line.unwrap_or(place.line);
-    start_error(component, place.to_string(), "INIT_COMPONENT_FAILURE", error.message, true)
+    start_error(component, place.to_string(), error.message, true)
 }
 
 fn failed(component: &Component, message: String) -> StartError {
-    start_error(component, component.place.to_string(), "INIT_COMPONENT_FAILURE", message, false)
+    start_error(component, component.place.to_string(), message, false)
 }
 
 fn unknown_type(component: &Component, component_type: &str) -> StartError {
@@ -231,16 +231,10 @@ fn unknown_type(component: &Component, component_type: &str) -> StartError {
         "{found}: dapr-emulator has bindings.azure.servicebusqueues, bindings.azure.blobstorage, \
          secretstores.local.file and secretstores.local.env, version v1"
     );
-    start_error(component, component.place.to_string(), "CREATE_COMPONENT_FAILURE", message, true)
+    start_error(component, component.place.to_string(), message, true)
 }
 
-fn start_error(
-    component: &Component,
-    place: String,
-    kind: &'static str,
-    message: String,
-    is_usage: bool,
-) -> StartError {
+fn start_error(component: &Component, place: String, message: String, is_usage: bool) -> StartError {
     let (name, log_name) = (component.name.clone(), component.log_name());
-    StartError::Component { place, name, kind, log_name, message, is_usage }
+    StartError::Component { place, name, log_name, message, is_usage }
 }

@@ -51,15 +51,14 @@ pub enum StartError {
     Resource(#[from] ResourceError),
     /// A component is not as it must be. Nothing was started.
     #[error(
-        "{place}: process component {name} error: [{kind}]: initialization error occurred for {log_name}: {message}"
+        "{place}: process component {name} error: [INIT_COMPONENT_FAILURE]: initialization error occurred for {log_name}: \
+         {message}"
     )]
     Component {
         /// File and line.
         place: String,
         /// The component.
         name: String,
-        /// daprd's name for the failure.
-        kind: &'static str,
         /// Name, type and version.
         log_name: String,
         /// What is wrong.

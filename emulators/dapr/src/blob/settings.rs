@@ -1,6 +1,6 @@
 //! What a blob component is told, and what it refuses (`metadata.go`, `client.go`).
 
-use base64::Engine;
+use base64::{DecodeError, Engine};
 
 use crate::go::text::query_escape;
 use crate::resources::{Properties, PropertyError};
@@ -102,7 +102,14 @@ impl BlobSettings {
             return Err(properties.error_at("accountKey", message));
         }
         let key = base64::engine::general_purpose::STANDARD.decode(&key).map_err(|error| {
-            let message = format!("invalid shared key credentials with error: decode account key: {error}");
+            let cause = match error {
+                // Go's words.
+                DecodeError::InvalidByte(place, _) | DecodeError::InvalidLastSymbol { offset: place, .. } => {
+                    format!("illegal base64 data at input byte {place}")
+                }
+                other => other.to_string(),
+            };
+            let message = format!("invalid shared key credentials with error: decode account key: {cause}");
             properties.error_at("accountKey", message)
         })?;
         Ok(Self {

@@ -140,6 +140,11 @@ impl Peers {
             Failed::plain(format!("{UNAVAILABLE}connection error: desc = \"transport: {cause}\""))
         })?;
         let (mut head, body) = response.into_parts();
+        if head.status == StatusCode::MISDIRECTED_REQUEST && head.headers.contains_key(PEER_ERROR) {
+            // What an earlier Dapr left behind, at a port that is another's now.
+            found.forget();
+            return Err(Failed::plain(format!("{UNAVAILABLE}another application answered")));
+        }
         if let Some(error) = head.headers.remove(PEER_ERROR) {
             let error =
                 percent_decode_str(error.to_str().unwrap_or_default()).decode_utf8_lossy().into_owned();
@@ -205,6 +210,12 @@ async fn counted(
 /// Takes a call that came from another Dapr to the own application.
 pub(crate) async fn from_peer(runtime: &Runtime, invocation: Invocation) -> Response<ReplyBody> {
     let Invocation { verb, path, mut headers, body, .. } = invocation;
+    let callee = headers.get(CALLEE_APP_ID).and_then(|id| id.to_str().ok());
+    if callee != Some(&*runtime.options.app_id) {
+        let mut reply = refused("another application is here");
+        *reply.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+        return reply;
+    }
     let caller = headers.get(CALLER_APP_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     if let Some(metrics) = &runtime.metrics {
         metrics.invocation_received(&caller);
@@ -231,20 +242,24 @@ pub(crate) async fn from_peer(runtime: &Runtime, invocation: Invocation) -> Resp
     if let Some(metrics) = &runtime.metrics {
         metrics.invocation_answer_sent(&caller, &status);
     }
-    let mut reply = Response::new(ReplyBody::default());
     match answer {
         Ok(answer) => {
+            let mut reply = Response::new(ReplyBody::App(answer.body));
             *reply.status_mut() = answer.status;
             *reply.headers_mut() = end_to_end(&answer.headers);
-            *reply.body_mut() = ReplyBody::App(answer.body);
+            reply
         }
-        Err(error) => {
-            *reply.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            let error = utf8_percent_encode(&error, NON_ALPHANUMERIC).to_string();
-            if let Ok(error) = HeaderValue::from_str(&error) {
-                reply.headers_mut().insert(PEER_ERROR, error);
-            }
-        }
+        Err(error) => refused(&error),
+    }
+}
+
+/// What another Dapr is told instead of an application's answer.
+fn refused(error: &str) -> Response<ReplyBody> {
+    let mut reply = Response::new(ReplyBody::default());
+    *reply.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let error = utf8_percent_encode(error, NON_ALPHANUMERIC).to_string();
+    if let Ok(error) = HeaderValue::from_str(&error) {
+        reply.headers_mut().insert(PEER_ERROR, error);
     }
     reply
 }

@@ -153,13 +153,15 @@ impl QueueSettings {
 /// Settings that matter only where the component makes the queue, which it cannot here.
 fn check_entity_settings(properties: &Properties) -> Result<(), PropertyError> {
     let mut ttl_seconds = properties.integer("defaultMessageTimeToLiveInSec")?;
-    if ttl_seconds.is_none()
-        && let Some(text) = properties.any_text(&["ttl", "ttlInSeconds"])
-    {
+    let names = ["ttl", "ttlInSeconds"].into_iter();
+    let mut named =
+        names.filter_map(|name| Some((name, properties.text(name).filter(|text| !text.is_empty())?)));
+    if let (None, Some((name, text))) = (ttl_seconds, named.next()) {
         let seconds = text.parse().ok().or_else(|| duration(text).map(|ttl| ttl.as_secs().cast_signed()));
-        let seconds =
-            seconds.ok_or_else(|| properties.error_at("ttl", format!("invalid ttl {text}: no duration")))?;
-        ttl_seconds = Some(seconds);
+        ttl_seconds = Some(seconds.ok_or_else(|| {
+            let message = format!("invalid ttl 0s: ttl value must be a valid integer: actual is '{text}'");
+            properties.error_at(name, message)
+        })?);
     }
     if ttl_seconds == Some(0) {
         let message = "defaultMessageTimeToLiveInSec must be greater than 0";

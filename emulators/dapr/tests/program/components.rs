@@ -217,6 +217,18 @@ async fn what_is_wrong_in_a_file_is_told_with_file_and_line_and_nothing_starts()
             "bad.yaml:9:",
             "missing queueName",
         ),
+        (
+            "\"maxActiveMessages\", value: \"100\"",
+            "namespaceName, value: x.servicebus.windows.net",
+            "bad.yaml:11:",
+            "connectionString and namespaceName cannot both be specified",
+        ),
+        (
+            "\"maxActiveMessages\", value: \"100\"",
+            "ttlInSeconds, value: soon",
+            "bad.yaml:11:",
+            "invalid ttl 0s: ttl value must be a valid integer: actual is 'soon'",
+        ),
         ("kind: Component", "kind: [", "bad.yaml:", ""),
     ] {
         let text = good.replace(from, to);
@@ -235,7 +247,7 @@ async fn what_is_wrong_about_a_blob_component_is_told_too() {
     let store = BlobStore::start().await;
     let good = store.component(&[("retryCount", "3")]);
     for (from, to, place, said) in [
-        ("\"a2V5\"", "\"a*b\"", "bad.yaml:9:", "decode account key"),
+        ("\"a2V5\"", "\"a*b\"", "bad.yaml:9:", "decode account key: illegal base64 data at input byte 1"),
         ("\"containerName\"", "\"containerNmae\"", "bad.yaml:11:", "unknown property \"containerNmae\""),
         ("\"3\"", "\"three\"", "bad.yaml:12:", "cannot parse 'retryCount' as int"),
         (

@@ -143,6 +143,33 @@ async fn a_dapr_that_was_killed_is_called_again_when_another_has_taken_its_place
     assert_eq!(left, 1, "the caller's own entry");
 }
 
+/// Its port may be another's by then.
+#[tokio::test]
+async fn an_entry_that_leads_to_another_application_is_taken_away() {
+    if is_real_daprd("its names are multicast DNS") {
+        return;
+    }
+    let names = tempfile::tempdir().expect("a folder");
+    let (app, other) = (App::start(|_| 200).await, App::start(|_| 200).await);
+    let caller = ready(member("from", &names)).await;
+    let _other = ready(member("other", &names).app(other.port)).await;
+    let entries = std::fs::read_dir(names.path()).expect("a folder").map(|entry| entry.expect("one").path());
+    let entry =
+        entries.into_iter().find(|file| file.display().to_string().contains("other.")).expect("registered");
+    let stale = names.path().join("to.1");
+    std::fs::copy(entry, &stale).expect("copied");
+    let called = caller.get("/v1.0/invoke/to/method/x");
+    let started = async {
+        let is_forgotten = async || if stale.exists() { Err("there") } else { Ok(()) };
+        tests::until("the entry to be taken away", DEADLINE, is_forgotten).await;
+        member("to", &names).app(app.port).start().await
+    };
+    let (answer, _callee) = tokio::join!(called, started);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(app.calls_of(&Method::GET, "/x").len(), 1);
+    assert!(other.calls_of(&Method::GET, "/x").is_empty());
+}
+
 #[tokio::test]
 async fn calls_to_the_application_are_as_many_at_a_time_as_it_takes() {
     let (at_work, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -296,7 +323,7 @@ async fn a_stream_without_end_and_a_body_of_100_mb_stay_out_of_memory() {
 
     let mut answer = reqwest::get(dapr.url("/v1.0/invoke/orders/method/x")).await.expect("an answer");
     let mut read_bytes = 0;
-    while read_bytes < 256 << 20 {
+    while read_bytes < 64 << 20 {
         read_bytes += answer.chunk().await.expect("it goes on").expect("without end").len();
     }
     drop(answer);

@@ -256,7 +256,12 @@ impl Setting {
         }
         let mut command = match &self.real.daprd {
             Some(daprd) => self.foreign(daprd.clone(), args.into_iter().map(str::to_owned).collect(), log),
-            None => self.ours("dapr-emulator", log, &[at.main], &args),
+            None => {
+                // Real daprds find each other by multicast DNS.
+                let names = self.files.names().display().to_string();
+                args.extend(["--name-resolution-path", &names]);
+                self.ours("dapr-emulator", log, &[at.main], &args)
+            }
         };
         // It takes calls as soon as its components are there, and makes some before it calls itself ready.
         command.probes.push(http(at.main, "/v1.0/healthz/outbound", 204));
@@ -346,6 +351,7 @@ mod tests {
             assert!(line(&command).starts_with("/real/"), "{}", line(&command));
             assert!(!line(&command).contains("stop-on-stdin-eof"), "{}", line(&command));
             assert!(!line(&command).contains("engine-profile"), "{}", line(&command));
+            assert!(!line(&command).contains("name-resolution-path"), "{}", line(&command));
             assert_eq!(command.program.dies, Dies::BySignal);
             assert!(setting.program_of(kind).1);
         }
@@ -361,6 +367,7 @@ mod tests {
         assert!(line(&own).contains("--app-id lab "), "{}", line(&own));
         assert!(!line(&own).contains("--app-port"), "{}", line(&own));
         assert!(!line(&own).contains("--dapr-grpc-port 0"), "daprd refuses it without an application");
+        assert!(line(&own).contains("--name-resolution-path /workspace/.lab/main/names"), "{}", line(&own));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::Failure;
 pub struct Program {
     name: String,
     child: Child,
+    /// The process that does the work, where that is a child of the one that was started.
+    worker: Option<u32>,
     /// Its line on stdout; null if it was not waited for.
     announced: Value,
 }
@@ -44,7 +46,7 @@ impl Program {
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command.stdin(Stdio::piped()).stdout(stdout).spawn();
         let child = child.map_err(|error| format!("cannot start {name}: {error}"))?;
-        Ok(Self { name, child, announced: Value::Null })
+        Ok(Self { name, child, worker: None, announced: Value::Null })
     }
 
     /// The address that it announced under this name of `listen`.
@@ -57,9 +59,22 @@ impl Program {
         Ok(address.ok_or_else(none)?.parse()?)
     }
 
-    /// Its process id.
+    /// The process that does the work.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.worker.unwrap_or(self.child.id())
+    }
+
+    /// From now on the program's first child is what is measured, as with `spin up`, which leaves the work to one.
+    ///
+    /// # Errors
+    /// Fails when it has no child.
+    pub fn measure_child(&mut self) -> Result<(), Failure> {
+        let id = self.child.id();
+        let children = read(&format!("/proc/{id}/task/{id}/children"))?;
+        let child =
+            children.split_whitespace().next().ok_or_else(|| format!("{} has no child", self.name))?;
+        self.worker = Some(child.parse()?);
+        Ok(())
     }
 
     /// How it ended, if it has.
@@ -109,6 +124,9 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if let Some(worker) = self.worker {
+            let _ = Command::new("kill").args(["-KILL", &worker.to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

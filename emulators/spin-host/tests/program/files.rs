@@ -65,11 +65,17 @@ fn a22_the_copies_go_with_the_program() {
 #[test]
 fn a22_files_that_cannot_be_had_stop_the_start() {
     for (files, said) in [
-        ("[\"../*\"]", "is outside the application's directory"),
         ("[\"missing.txt\"]", "does not exist and is no pattern"),
         ("[{ source = \"missing\", destination = \"/x\" }]", "does not exist"),
         ("[{ source = \"a\", destination = \"x\" }]", "the destination `x` must be absolute"),
     ] {
         Setup::probe(&format!("files = {files}")).refused_saying(&[said]);
     }
+}
+
+/// Spin starts without the files that the pattern names.
+#[test]
+fn a22_a_pattern_that_leaves_the_directory_stops_the_start() {
+    let setup = Setup::probe("files = [\"../*\"]").own();
+    setup.refused_saying(&["is outside the application's directory"]);
 }

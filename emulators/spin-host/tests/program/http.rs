@@ -78,6 +78,12 @@ impl Connection {
         parse(&self.remainder())
     }
 
+    /// Reads the one answer of the connection, if it is answered before it is closed.
+    pub fn answer_if_any(self) -> Option<Answer> {
+        let bytes = self.remainder();
+        (!bytes.is_empty()).then(|| parse(&bytes))
+    }
+
     fn remainder(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.0.read_to_end(&mut bytes) {

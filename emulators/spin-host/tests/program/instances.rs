@@ -52,6 +52,19 @@ fn a12_a_trap_after_the_head_cuts_the_body_off() {
     host.says("the guest failed after its response had begun");
 }
 
+/// Without a length, the cut is not seen: wasmtime ends the body of a guest that is gone, also in Spin.
+#[test]
+fn a12_a_trap_after_the_head_of_a_body_without_length_ends_the_body() {
+    let host = Setup::probe("").start();
+    let mut connection = host.connect();
+    connection.write(&request("POST", "/trap-late?chunked", &[("transfer-encoding", "chunked")], b""));
+    connection.read_until("part of it");
+    connection.write(b"0\r\n\r\n");
+    let rest = connection.read_until("0\r\n\r\n");
+    assert!(rest.ends_with("\r\n0\r\n\r\n") || rest == "0\r\n\r\n", "{rest:?}");
+    host.says("the guest failed after its response had begun");
+}
+
 #[test]
 fn a12_a_guest_without_a_response_is_a_500() {
     let host = Setup::probe("").start();

@@ -194,7 +194,11 @@ fn a10_status_and_fields_of_the_guest_reach_the_client() {
 #[test]
 fn a09_a_request_without_host_fails_at_the_component_only() {
     let host = Setup::probe("").start();
-    assert_eq!(host.send(b"GET /request HTTP/1.0\r\n\r\n").status, 500);
+    let mut connection = host.connect();
+    connection.write(b"GET /request HTTP/1.0\r\n\r\n");
+    // Spin closes the connection without a word.
+    let expected = if host.setup.is_judged() { None } else { Some(500) };
+    assert_eq!(connection.answer_if_any().map(|answer| answer.status), expected);
     assert_eq!(host.send(b"GET /.well-known/spin/health HTTP/1.0\r\n\r\n").status, 200);
     host.says("the request has no `Host` header");
 }

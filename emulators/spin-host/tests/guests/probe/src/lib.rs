@@ -30,7 +30,7 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         "echo" => echo(request, out).await,
         "stream" => stream(out, number(&query)).await,
         "trap" => panic!("asked to trap"),
-        "trap-late" => trap_late(request, out).await,
+        "trap-late" => trap_late(request, out, query == "chunked").await,
         "no-response" => {}
         "counter" => text(out, 200, (COUNTER.fetch_add(1, Ordering::Relaxed) + 1).to_string()).await,
         "variable" => variable(out, &query).await,
@@ -132,9 +132,11 @@ async fn stream(out: ResponseOutparam, pieces: usize) {
 }
 
 /// Begins a response, and traps when the request's body has ended.
-async fn trap_late(request: IncomingRequest, out: ResponseOutparam) {
+async fn trap_late(request: IncomingRequest, out: ResponseOutparam, is_chunked: bool) {
     let fields = Fields::new();
-    fields.set(&"content-length".to_owned(), &[b"1000".to_vec()]).expect("allowed");
+    if !is_chunked {
+        fields.set(&"content-length".to_owned(), &[b"1000".to_vec()]).expect("allowed");
+    }
     let response = OutgoingResponse::new(fields);
     let mut body = std::pin::pin!(response.take_body());
     out.set(response);

@@ -14,7 +14,7 @@ LAB   := cargo run --release --package lab --
 SHAPE := --stack $(STACK) --topology $(TOPOLOGY) $(if $(BLOB),--blob $(BLOB))
 
 .DEFAULT_GOAL := help
-.PHONY: help build lab-up lab-down lab-status lab-logs bench doctor test check fmt bench-parts
+.PHONY: help build lab-up lab-down lab-status lab-logs bench bench-matrix doctor test check fmt bench-parts
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ build: ## build what STACK and BLOB need into dist/
 
 bench: ## start a lab, send ORDERS orders through it, print the throughput, stop it
 	$(LAB) bench $(SHAPE) --orders $(ORDERS)
+
+bench-matrix: ## measure every stack in every topology, one after the other: one table
+	$(LAB) bench --matrix --orders $(ORDERS) $(if $(BLOB),--blob $(BLOB))
 
 lab-up: ## start a lab and leave it running
 	$(LAB) up $(SHAPE) --detach

@@ -48,6 +48,9 @@ pub const SCALE_ANSWER: Duration = VERB_ANSWER.saturating_mul(2);
 /// Orders to scale that one run may give: a ramp to 10 replicas and back, one at a time, would be too many to read.
 pub const SCALE_STEPS: usize = 16;
 
+/// Runs of each combination of a matrix: more than anybody waits for.
+pub const MATRIX_REPEAT: u32 = 100;
+
 /// Changes of replicas that are remembered: a run that scales by 32 again and again has some hundreds. The oldest go first.
 pub const REPLICA_EVENTS: usize = 4_000;
 

@@ -10,6 +10,7 @@ mod bad_files;
 mod help;
 mod labs;
 mod machine;
+mod matrix;
 mod refusals;
 mod running;
 mod scaling;

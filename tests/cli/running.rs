@@ -166,6 +166,35 @@ async fn an_interrupted_run_leaves_no_recorder_on_in_a_lab_that_stays() {
     named.lab(&["status"]).assert().success();
 }
 
+/// A program that takes a stand-in's place is named with its version, and so is what stands in.
+#[test]
+fn a_report_says_what_was_real_and_of_which_version() {
+    let named = Named("cli-real");
+    let folder = folder(&[]);
+    let daprd = folder.path().join("daprd");
+    let stand_in = path_of(Artefact::DaprEmulator);
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo 1.18.3 && exit\nexec {} \"$@\"\n",
+        stand_in.display()
+    );
+    executable(&daprd, &text);
+    let run = ["bench", "--stack", "warp-rust", "--orders", "50", "--warm-up", "0", "--format", "json"];
+    let output = named.lab(&run).env("LAB_DAPRD_BIN", &daprd).assert().success().get_output().clone();
+    let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON value");
+    assert_valid(&report, "report");
+    let parts = report["parts"].as_array().expect("a list");
+    let part = |component: &str| parts.iter().find(|part| part["component"] == component).expect("a part");
+    let dapr = part("Dapr");
+    let told = (dapr["program"].as_str(), dapr["version"].as_str(), dapr["real"].as_bool());
+    assert_eq!(told, (Some("daprd"), Some("1.18.3"), Some(true)));
+    let broker = part("Azure Service Bus");
+    assert_eq!(
+        (broker["program"].as_str(), broker["real"].as_bool()),
+        (Some("servicebus-emulator"), Some(false))
+    );
+    assert!(broker["version"].is_string(), "{broker}");
+}
+
 #[test]
 fn a_signal_ends_a_lab_in_the_foreground() {
     for (name, named) in [("INT", Named("cli-interrupted")), ("TERM", Named("cli-terminated"))] {

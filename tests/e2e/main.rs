@@ -7,6 +7,7 @@
 
 mod faults;
 mod flow;
+mod scaling;
 mod schedule;
 mod support;
 mod unchanged;

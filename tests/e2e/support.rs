@@ -136,6 +136,16 @@ impl TestLab {
         );
     }
 
+    /// Waits until so many of the orders sent after `before` are stored.
+    pub async fn await_stored(&self, before: &[QueueCounts], orders: u64, stored: u64) {
+        let patience = Patience { deadline: DEADLINE, stall: DEADLINE };
+        let reached = |tally: &Tally| tally.stored >= stored;
+        let what = format!("{stored} orders to be stored");
+        observe::wait_until(&self.broker, before, orders, patience, &what, reached, |_| {})
+            .await
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    }
+
     /// Asserts that every order of the set is a blob, unchanged, in its place, and that no other is there.
     pub async fn assert_stored(&self, orders: DataSet) {
         let verification =

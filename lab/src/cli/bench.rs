@@ -10,8 +10,10 @@ use crate::exit::Exit;
 use crate::flow::scaling::{ReplicaProbe, ScaleOrder, ScalePlan};
 use crate::flow::usage::UsageProbe;
 use crate::flow::{self, FlowError, RunOptions};
+use crate::limits;
 use crate::paths::{NoWorkspace, Workspace};
 use crate::report::{self, Environment, Inputs, Report, ReportError};
+use crate::spec::matrix::Matrix;
 use crate::spec::{BlobStore, EngineProfile, LabSpec, Packaging, RUNS, Stacks, Topology};
 
 use super::Interrupts;
@@ -63,6 +65,15 @@ pub struct BenchArgs {
     /// distributor=1:5:1 has one replica, five after a third of the orders and one after two thirds.
     #[arg(long, value_name = "RESOURCE=N:N")]
     pub scale: Option<ScaleSteps>,
+    /// Measure combinations one after the other, each on a lab of its own, and show them in one table: AXIS=VALUE,VALUE,AXIS=VALUE,
+    /// such as stack=spin-rust,warp-rust,topology=shared. Without axes it is every stack in every topology. An axis takes
+    /// the place of the option of its name. Writes matrix.json and matrix.html.
+    #[arg(long, value_name = "AXES", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["scale", "keep"])]
+    pub matrix: Option<Matrix>,
+    /// Runs of each combination, taken in turns: A B C, A B C.
+    #[arg(long, value_name = "K", default_value_t = 1, requires = "matrix",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::MATRIX_REPEAT)))]
+    pub repeat: u32,
     /// Name of the lab.
     #[arg(long, value_name = "NAME", env = "LAB_NAME", default_value = "main")]
     pub lab: String,

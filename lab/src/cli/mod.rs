@@ -8,6 +8,7 @@ mod doctor;
 mod down;
 mod error;
 mod logs;
+mod matrix;
 mod orders;
 mod progress;
 mod scale;
@@ -122,6 +123,15 @@ async fn run_orders(args: &orders::OrdersArgs, output: Output) -> Result<Exit, C
 
 async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliError> {
     let workspace = Workspace::find()?;
+    if let Some(axes) = &args.matrix {
+        build::ensure(&workspace, &matrix::artefacts(args, axes)?, output)?;
+        let display = Arc::new(progress::Display::new(output.quiet));
+        let Some(outcome) = matrix::run(args, axes, &display, &mut Interrupts::watch()).await? else {
+            return Ok(Exit::Interrupted);
+        };
+        output.result(&outcome.report, || outcome.text());
+        return Ok(outcome.exit());
+    }
     args.spec().validate().map_err(crate::backend::LabError::from)?;
     build::ensure(&workspace, &Artefact::of(&args.spec()), output)?;
     let display = Arc::new(progress::Display::new(output.quiet));

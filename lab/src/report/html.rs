@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::chart::{self, Frame, Line};
 use super::text;
-use super::{PartKind, Report, replicas};
+use super::{Environment, PartKind, Report, replicas};
 use crate::flow::observe::DepthPoint;
 
 /// Why no page could be made; a defect of the template.
@@ -110,18 +110,25 @@ fn together(report: &Report) -> Vec<String> {
     ]
 }
 
-fn environment(report: &Report) -> Vec<(&'static str, String)> {
-    let (environment, measured) = (&report.environment, &report.measured);
+/// The machine and the source.
+pub(super) fn machine(environment: &Environment) -> Vec<(&'static str, String)> {
     let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
     let load = |load: [f64; 3]| format!("{:.2}, {:.2}, {:.2}", load[0], load[1], load[2]);
-    let scheduling = &measured.scheduling;
-    let mut rows = vec![
+    vec![
         ("processor", format!("{} × {}", environment.cores, known(&environment.cpu_model))),
         ("memory", environment.memory_bytes.map_or_else(|| "unknown".to_owned(), text::mebibytes)),
         ("system", format!("{}, kernel {}", environment.platform, known(&environment.kernel))),
         ("load before (1, 5, 15 min)", environment.load_before.map_or_else(|| "unknown".to_owned(), load)),
         ("commit", known(&environment.git_commit)),
         ("lab", environment.lab_version.clone()),
+    ]
+}
+
+fn environment(report: &Report) -> Vec<(&'static str, String)> {
+    let measured = &report.measured;
+    let scheduling = &measured.scheduling;
+    let mut rows = machine(&report.environment);
+    rows.extend([
         ("seed", measured.setup.seed.to_string()),
         (
             "data set",
@@ -142,7 +149,7 @@ fn environment(report: &Report) -> Vec<(&'static str, String)> {
         ("blob instants from", text::blob_instants(measured.blob_instants).to_owned()),
         ("lock, deliveries", format!("{} s, {}", report.lab.lock_seconds, report.lab.max_delivery_count)),
         ("engine profile", report.lab.engine_profile.clone()),
-    ];
+    ]);
     for clock in &measured.clocks {
         let name = if clock.of == "broker" { "broker's clock" } else { "blob store's clock" };
         rows.push((name, format!("{:+} µs ± {} µs against the lab's", clock.offset_us, clock.error_us)));

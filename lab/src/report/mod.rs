@@ -7,6 +7,8 @@ mod analysis;
 mod chart;
 mod environment;
 mod html;
+mod matrix;
+mod matrix_view;
 mod replicas;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 pub use analysis::{Analysis, Bound, ComponentUsage};
 pub use environment::Environment;
 pub use html::{PageError, page};
+pub use matrix::{MatrixInputs, MatrixReport, MatrixRow, MatrixRun, matrix_schema};
+pub use matrix_view::matrix_text;
 pub use text::text;
 
 use crate::backend::ReplicaStatus;
@@ -172,20 +176,23 @@ impl Report {
 
     /// Writes `report.json` and `report.html` into a folder of this run's name under `runs`, and gives the folder.
     pub fn write(&self, runs: &Path) -> Result<PathBuf, ReportError> {
-        let folder = runs.join(&self.name);
-        let wrong = |path: &Path| {
-            let path = path.to_owned();
-            move |source| ReportError::Write { path, source }
-        };
-        std::fs::create_dir_all(&folder).map_err(wrong(&folder))?;
-        let files =
-            [("report.json", self.to_json()?), ("report.html", page(self).map_err(ReportError::Page)?)];
-        for (name, content) in files {
-            let path = folder.join(name);
-            std::fs::write(&path, content).map_err(wrong(&path))?;
-        }
-        Ok(folder)
+        let page = page(self).map_err(ReportError::Page)?;
+        write_files(&runs.join(&self.name), &[("report.json", self.to_json()?), ("report.html", page)])
     }
+}
+
+/// Writes files into a folder, which it makes, and gives the folder.
+fn write_files(folder: &Path, files: &[(&str, String)]) -> Result<PathBuf, ReportError> {
+    let wrong = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ReportError::Write { path, source }
+    };
+    std::fs::create_dir_all(folder).map_err(wrong(folder))?;
+    for (name, content) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, content).map_err(wrong(&path))?;
+    }
+    Ok(folder.to_owned())
 }
 
 /// The label of figures that a host with settings of our own made.

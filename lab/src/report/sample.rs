@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Environment, Inputs, Report};
+use super::{Environment, Inputs, MatrixInputs, MatrixReport, Report};
 use crate::backend::{ReplicaStatus, Scaled, StartedReplica};
 use crate::flow::clock::ClockOffset;
 use crate::flow::observe::DepthPoint;
@@ -204,6 +204,32 @@ pub fn tuned() -> Report {
         measured,
         backend: "local",
     })
+}
+
+/// Two combinations of which nothing has been run, three runs each.
+pub fn empty_matrix() -> MatrixReport {
+    MatrixReport::new(MatrixInputs {
+        matrix: &"stack=spin-rust,warp-rust,topology=shared".parse().unwrap(),
+        repeat: 3,
+        orders: 1_000,
+        seed: 42,
+        command: "cargo lab bench --matrix".into(),
+        started_us: 1_767_225_600_000_000,
+        environment: environment(),
+    })
+}
+
+/// Two combinations, the second of which failed in two ways, and was then left alone.
+pub fn matrix() -> MatrixReport {
+    let mut matrix = empty_matrix();
+    for throughput in [700.0, 500.0, 600.0] {
+        let mut measured = measured();
+        measured.throughput_per_second = Some(throughput);
+        matrix.add(0, Ok(&of(measured)));
+    }
+    matrix.add(1, Err("blob ended".into()));
+    matrix.add(1, Ok(&failed()));
+    matrix
 }
 
 /// A run in which things went wrong.

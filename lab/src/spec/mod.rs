@@ -104,6 +104,8 @@ macro_rules! words {
     };
 }
 
+pub mod matrix;
+
 words!(Stack {
     SpinRust = "spin-rust",
     SpinTs = "spin-ts",

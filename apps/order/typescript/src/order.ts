@@ -6,26 +6,22 @@
  * unknown fields too, stays untouched.
  */
 
-import { Tokens } from "./tokens.ts";
+import { Refusal } from "./refusal.ts";
+import { checkSpelling, isPlain } from "./spelling.ts";
+
+export { Refusal };
 
 /** The largest body that an application reads, bytes; beyond it the answer is 413. */
 export const BODY_BYTES_MAX = 1 << 20;
 
 /** The largest order id. Dapr passes numbers through a float64, which keeps whole numbers up to here. */
-const ORDER_ID_MAX = 2n ** 53n;
+const ORDER_ID_MAX = 2 ** 53;
 
-/** The largest quantity: that of the Rust applications, an unsigned number of 64 bits. */
-const QUANTITY_MAX = 2n ** 64n - 1n;
+/** The largest quantity, but for the rounding of float64: an unsigned number of 64 bits, as in the Rust applications. */
+const QUANTITY_MAX = 2 ** 64;
 
 /** How an order is to be delivered; it decides the way the order takes. */
 export type Delivery = "Express" | "Standard";
-
-/** Why a body is no order. The sender has to change it: answered with 400. */
-export class Refusal extends Error {
-  constructor(reason: string) {
-    super(`the body is not an order: ${reason}`);
-  }
-}
 
 /** An order whose deciding fields were read, and its text. */
 export interface Order {
@@ -95,102 +91,53 @@ const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  */
 export function parse(body: Uint8Array): Order {
   let json: string;
+  let value: unknown;
   try {
     json = UTF8.decode(body);
-    JSON.parse(json);
+    value = JSON.parse(json);
   } catch (error) {
     throw new Refusal(error instanceof SyntaxError ? error.message : "it is not UTF-8");
   }
-  const tokens = new Tokens(json);
-  if (tokens.next() !== "{") throw new Refusal("an object is expected");
-  const fields = readObject(tokens, ORDER_FIELDS);
-  const id = fields.get("orderId");
-  const delivery = fields.get("delivery");
-  if (id === undefined) throw new Refusal("missing field `orderId`");
-  if (delivery === undefined) throw new Refusal("missing field `delivery`");
-  return { id, delivery: JSON.parse(delivery) as Delivery, json };
+  const order = check(value);
+  if (!isPlain(json, value)) checkSpelling(json);
+  return { ...order, json };
 }
 
-/** Reads the value that begins with a token, or refuses it. */
-type Check = (token: string, tokens: Tokens, name: string) => void;
+/** The fields of something that may be an order; of what is missing nothing is said. */
+type Fields = Readonly<Record<string, unknown>>;
 
-const ORDER_FIELDS: ReadonlyMap<string, Check> = new Map<string, Check>([
-  ["orderId", orderId],
-  ["delivery", delivery],
-  ["orderGuid", text],
-  ["description", text],
-  ["firstName", text],
-  ["lastName", text],
-  ["items", items],
-]);
-
-const ITEM_FIELDS: ReadonlyMap<string, Check> = new Map<string, Check>([
-  ["orderItemId", anything],
-  ["sku", text],
-  ["quantity", quantity],
-]);
-
-/** Reads an object behind its opening bracket; gives the first token of each known field. */
-function readObject(tokens: Tokens, known: ReadonlyMap<string, Check>): ReadonlyMap<string, string> {
-  const found = new Map<string, string>();
-  for (let key = tokens.next(); key !== "}"; key = tokens.next()) {
-    const name = decode(key);
-    const value = tokens.next();
-    const check = known.get(name);
-    if (check === undefined) {
-      tokens.skip(value);
-      continue;
-    }
-    if (found.has(name)) throw new Refusal(`duplicate field \`${name}\``);
-    check(value, tokens, name);
-    found.set(name, value);
+function check(value: unknown): { id: string; delivery: Delivery } {
+  if (!isObject(value)) throw new Refusal("an object is expected");
+  const { orderId, delivery, orderGuid, description, firstName, lastName, items } = value;
+  if (!isWhole(orderId, ORDER_ID_MAX)) throw new Refusal("`orderId` is missing, or no whole number from 0 to 2^53");
+  if (delivery !== "Express" && delivery !== "Standard") {
+    throw new Refusal("`delivery` is missing, or neither Express nor Standard");
   }
-  return found;
+  for (const text of [orderGuid, description, firstName, lastName]) checkText(text);
+  if (items !== undefined && items !== null) {
+    if (!Array.isArray(items)) throw new Refusal("`items` is not a list");
+    for (const item of items) checkItem(item);
+  }
+  return { id: orderId.toString(), delivery };
 }
 
-/** The content of a string token. */
-function decode(token: string): string {
-  if (!token.includes("\\")) return token.slice(1, -1);
-  const content = JSON.parse(token) as string;
-  if (!content.isWellFormed()) throw new Refusal("half of a surrogate pair in a string");
-  return content;
-}
-
-function orderId(token: string): void {
-  if (!isWhole(token, ORDER_ID_MAX)) throw new Refusal("`orderId` is not a whole number from 0 to 2^53");
-}
-
-function quantity(token: string): void {
-  if (token !== "null" && !isWhole(token, QUANTITY_MAX)) {
+function checkItem(item: unknown): void {
+  if (!isObject(item)) throw new Refusal("an item is not an object");
+  const { sku, quantity } = item;
+  checkText(sku);
+  if (quantity !== undefined && quantity !== null && !isWhole(quantity, QUANTITY_MAX)) {
     throw new Refusal("`quantity` is not a whole number, or less than 0");
   }
 }
 
-/** By its spelling, as the Rust applications do: 1.0 and 1e0 are no whole numbers. The length bounds the work. */
-function isWhole(token: string, max: bigint): boolean {
-  return token.length <= 20 && /^\d+$/.test(token) && BigInt(token) <= max;
+function checkText(text: unknown): void {
+  if (typeof text !== "string" && text !== undefined && text !== null) throw new Refusal("a field is not a text");
 }
 
-function delivery(token: string): void {
-  const word = token.startsWith('"') ? decode(token) : token;
-  if (word !== "Express" && word !== "Standard") throw new Refusal("`delivery` is neither Express nor Standard");
+function isObject(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function text(token: string, _: Tokens, name: string): void {
-  if (token === "null") return;
-  if (!token.startsWith('"')) throw new Refusal(`\`${name}\` is not a string`);
-  decode(token);
-}
-
-function anything(token: string, tokens: Tokens): void {
-  tokens.skip(token);
-}
-
-function items(token: string, tokens: Tokens): void {
-  if (token === "null") return;
-  if (token !== "[") throw new Refusal("`items` is not a list");
-  for (let item = tokens.next(); item !== "]"; item = tokens.next()) {
-    if (item !== "{") throw new Refusal("an item is not an object");
-    readObject(tokens, ITEM_FIELDS);
-  }
+function isWhole(value: unknown, max: number): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= max;
 }

@@ -107,6 +107,7 @@ test("what is no order is refused", () => {
     order(`"items":[{"quantity":1.0}]`),
     order(`"items":[{"quantity":"1"}]`),
     order(`"items":[{"quantity":18446744073709551616}]`),
+    order(`"items":[{"quantity":18446744073709552000}]`),
     order(`"items":[{"quantity":1,"quantity":1}]`),
     order(`"items":[{"sku":5}]`),
     order(`"items":[null]`),

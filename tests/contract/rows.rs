@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use lab::backend::local::{LoneApp, RealPrograms};
 use lab::build::{self, Artefact, Step};
 use lab::paths::Workspace;
-use lab::spec::{EngineProfile, LabSpec, Stack, Stacks};
+use lab::spec::{EngineProfile, LabSpec, Packaging, Stack, Stacks};
 
 use crate::dapr::Dapr;
 use crate::stage::{Stage, Verdict};
@@ -19,12 +19,23 @@ pub struct Row {
     spec: LabSpec,
     /// Whether it needs a real Spin.
     on_spin: bool,
+    except: &'static [Exception],
 }
+
+/// A case that is not played with an application, and why; both stand in the table.
+pub type Exception = (&'static str, &'static str);
+
+const SEEN_LATE: &str =
+    "not played: node-fetch, on which Dapr's SDK stands, does not see it, and gives up after 60 s";
+
+/// node-fetch 2 sees that an answer breaks off where it is in chunks, and not where it has a length.
+const LENGTHS_OF_NODE_FETCH: [Exception; 2] =
+    [("Dapr breaks off within a 500", SEEN_LATE), ("Dapr breaks off within a 200", SEEN_LATE)];
 
 fn row(name: &'static str, stack: Stack) -> Row {
     let lab = format!("contract-{}", name.to_ascii_lowercase().replace(' ', "-"));
     let spec = LabSpec { name: lab, stacks: Stacks::all(stack), ..LabSpec::default() };
-    Row { name, spec, on_spin: false }
+    Row { name, spec, on_spin: false, except: &[] }
 }
 
 impl Row {
@@ -38,13 +49,28 @@ impl Row {
         self
     }
 
+    fn packaged(mut self, packaging: Packaging) -> Self {
+        self.spec.packaging = packaging;
+        self
+    }
+
+    fn except(mut self, except: &'static [Exception]) -> Self {
+        self.except = except;
+        self
+    }
+
     /// Every one, in the order of the table.
     pub fn all() -> Vec<Self> {
         vec![
             row("spin-rust", Stack::SpinRust),
             row("spin-rust tuned", Stack::SpinRust).tuned(),
             row("spin-rust on Spin", Stack::SpinRust).on_spin(),
+            row("spin-ts", Stack::SpinTs),
+            row("spin-ts tuned", Stack::SpinTs).tuned(),
+            row("spin-ts on Spin", Stack::SpinTs).on_spin(),
             row("warp-rust", Stack::WarpRust),
+            row("warp-rust static", Stack::WarpRust).packaged(Packaging::Static),
+            row("express-ts", Stack::ExpressTs).except(&LENGTHS_OF_NODE_FETCH),
         ]
     }
 
@@ -60,7 +86,7 @@ impl Row {
         let real = if self.on_spin { RealPrograms::from_env() } else { RealPrograms::default() };
         let app = LoneApp::start(workspace, self.spec, real, dapr.address()).await;
         let app = app.unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        let verdicts = Stage { app: app.address(), dapr }.play().await;
+        let verdicts = Stage { app: app.address(), dapr }.play(self.except).await;
         if verdicts.iter().any(|verdict| verdict.outcome.is_err()) {
             eprintln!("the end of the log of {}:\n  {}", self.name, app.log_tail().join("\n  "));
         } else {

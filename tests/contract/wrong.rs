@@ -34,7 +34,7 @@ async fn answer(stream: TcpStream, status: u16) {
 
 async fn played(status: u16) -> Vec<Verdict> {
     let (app, _serving) = always(status).await;
-    Stage { app, dapr: Dapr::start().await }.play().await
+    Stage { app, dapr: Dapr::start().await }.play(&[]).await
 }
 
 #[tokio::test]

@@ -65,6 +65,11 @@ impl Broker {
         Self { child, address: at("amqp"), http: at("http"), _folder: folder }
     }
 
+    /// A broker whose address nobody else can get while it is away: ports that are found free are those of 127.0.0.1.
+    pub fn that_goes_away() -> Self {
+        Self::at("127.0.0.3:0")
+    }
+
     /// A broker at an address that is known before.
     pub fn at(address: &str) -> Self {
         Self::with(&["--listen", address], "PT30S", MAX_DELIVERY_COUNT)

@@ -9,8 +9,7 @@ use lab::flow::broker::QueueCounts;
 use reqwest::Method;
 
 use super::broker::{Broker, MAX_DELIVERY_COUNT, message, plain};
-use super::differences;
-use super::support::{App, Call, Setup, is_real_daprd, queue};
+use super::support::{App, Call, Setup, queue};
 
 const FAST_FAILURES: [(&str, &str); 2] = [("maxRetriableErrorsPerSec", "0"), ("maxActiveMessages", "10")];
 
@@ -71,6 +70,18 @@ async fn c36_a_property_that_names_another_length_fails_the_delivery() {
     let settled = |counts: &QueueCounts| (counts.dead_lettered, counts.completed_total) == (1, 1);
     broker.counts_are("one to be dead-lettered, one completed", settled).await;
     assert!(app.calls_of(&Method::POST, "/q").iter().all(|call| call.body == b"another 12.."));
+}
+
+#[tokio::test]
+async fn c17_a_delivery_shows_the_applications_token() {
+    let (broker, app) = (Broker::start(), App::start(|_| 200).await);
+    let setup = Setup::new().file("q.yaml", broker.binding("input", &[])).app(app.port);
+    let _dapr = setup.env("APP_API_TOKEN", "s3cret").start().await;
+    let named = [("dapr-api-token", Value::from("forged"))];
+    broker.send(message(&Properties::default(), &named, b"1")).await;
+    let calls = app.called(&Method::POST, "/q", 1).await;
+    let tokens: Vec<_> = calls[0].headers.get_all("dapr-api-token").iter().collect();
+    assert_eq!(tokens, ["s3cret"]);
 }
 
 #[tokio::test]
@@ -196,15 +207,17 @@ async fn c31_nothing_is_taken_before_the_application_listens() {
     broker.counts_are("the message to be completed", |counts| counts.completed_total == 1).await;
 }
 
+/// Spans are made only where a Configuration names a sampling rate above 0. Without one, what the message says passes, and
+/// where it says nothing there is a span of zeros.
 #[tokio::test]
-async fn c45_a_span_goes_on_and_without_tracing_passes_as_it_is() {
+async fn c45_a_delivery_goes_on_with_the_span_of_its_message() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let off = "kind: Configuration\napiVersion: dapr.io/v1alpha1\nmetadata: {name: c}\nspec: {tracing: {samplingRate: \"$RATE\"}}\n";
-    for tracing in [true, false] {
+    let configuration = "kind: Configuration\napiVersion: dapr.io/v1alpha1\nmetadata: {name: c}\nspec: {tracing: {samplingRate: \"$RATE\"}}\n";
+    for rate in [None, Some("0"), Some("0.00001"), Some("1")] {
         let (broker, app) = (Broker::start(), App::start(|_| 200).await);
         let mut setup = Setup::new().file("q.yaml", broker.binding("input", &[])).app(app.port);
-        if !tracing {
-            setup = setup.file("off.txt", off).args(&["--config", "FOLDER/off.txt"]).env("RATE", "0");
+        if let Some(rate) = rate {
+            setup = setup.file("c.txt", configuration).args(&["--config", "FOLDER/c.txt"]).env("RATE", rate);
         }
         let _dapr = setup.start().await;
         let span = [("traceparent", Value::from(parent)), ("tracestate", Value::from("a"))];
@@ -212,22 +225,24 @@ async fn c45_a_span_goes_on_and_without_tracing_passes_as_it_is() {
         broker.send(plain(2)).await;
         let calls = app.called(&Method::POST, "/q", 2).await;
         let given = calls[0].header("traceparent").expect("a span");
-        if tracing {
+        let new = calls[1].header("traceparent");
+        if rate.is_some_and(|rate| rate != "0") {
             assert!(given.starts_with(&parent[..36]) && given != parent, "same trace, another span: {given}");
-            assert!(calls[1].header("traceparent").is_some_and(|new| new[..36] != parent[..36]));
+            let flags = if rate == Some("1") { "-01" } else { "-00" };
+            assert!(
+                new.is_some_and(|new| new[..36] != parent[..36] && new.ends_with(flags)),
+                "{rate:?}: {new:?}"
+            );
         } else {
-            assert_eq!(given, parent);
-            assert_eq!(calls[1].header("traceparent"), None);
+            let zeros = "00-00000000000000000000000000000000-0000000000000000-00";
+            assert_eq!((given, new), (parent, rate.is_none().then_some(zeros)), "{rate:?}");
         }
-        assert_eq!(calls[0].header("tracestate"), Some("a"));
+        assert_eq!(calls[0].header("tracestate"), Some("a"), "{rate:?}");
     }
 }
 
 #[tokio::test]
-async fn a_message_that_no_header_can_carry_or_no_sections_have_is_given_back() {
-    if is_real_daprd(differences::OWN_VIEW_OF_MESSAGES) {
-        return;
-    }
+async fn c36_c37_a_message_that_no_header_can_carry_is_given_back() {
     let (broker, app) = (Broker::start(), App::start(|_| 200).await);
     let text = broker.binding("input", &FAST_FAILURES);
     let _dapr = Setup::new().file("q.yaml", text).app(app.port).start().await;

@@ -19,8 +19,5 @@ pub const OWN_LOG_LINES: &str = "its log has other lines";
 /// The SDK below it tries for minutes; its error then is that of the deadline.
 pub const OWN_SEND_ERRORS: &str = "its errors of sending are its SDK's";
 
-/// A message whose properties no header can hold, or that has no sections.
-pub const OWN_VIEW_OF_MESSAGES: &str = "it has another view of such messages";
-
 /// One connection to the broker for each component and direction that is used.
 pub const OWN_CONNECTIONS: &str = "it has a connection for each component and direction";

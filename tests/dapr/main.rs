@@ -5,6 +5,7 @@
 
 mod bad_apps;
 mod broker;
+mod checklist;
 mod delivery;
 mod differences;
 mod gate;

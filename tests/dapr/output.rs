@@ -181,7 +181,7 @@ async fn a_message_that_is_too_large_for_the_broker_is_refused_and_the_next_is_s
 #[tokio::test]
 async fn c53_a_broker_that_is_away_is_tried_again_and_in_the_end_an_error() {
     // Takes the first try's connection and closes it: then the try has failed.
-    let absent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let absent = tokio::net::TcpListener::bind("127.0.0.3:0").await.expect("a port");
     let address = absent.local_addr().expect("bound").to_string();
     let retrying = [("direction", "output"), ("publishInitialRetryIntervalInMs", "50")];
     let dapr = Setup::new().file("q.yaml", queue("q", &address, &retrying)).start().await;
@@ -204,7 +204,7 @@ async fn c53_a_broker_that_is_away_is_tried_again_and_in_the_end_an_error() {
 
 #[tokio::test]
 async fn c53_a_broker_that_was_restarted_is_found_again() {
-    let broker = Broker::start();
+    let broker = Broker::that_goes_away();
     let dapr = dapr(&broker, &[("publishInitialRetryIntervalInMs", "20")]).await;
     create(&dapr, json!(1), json!({})).await;
     let address = broker.address.clone();

@@ -415,16 +415,17 @@ fn headers(metadata: &[(String, String)], tracer: &Tracer) -> Result<(Option<Spa
             }
         }
     }
-    // What has no trace, and with tracing off everything, passes as it is.
-    let span = tracer.child_of(parent).filter(Span::has_trace);
-    let traceparent = span.map(|span| span.traceparent());
-    let traceparent = traceparent.as_deref().or(parent);
+    // What has no trace, and with tracing off everything, passes as it is; where nothing came, a span of zeros stands.
+    let span = tracer.child_of(parent);
+    let (traced, made) = (span.filter(Span::has_trace), span.map(|span| span.traceparent()));
+    let came = parent.filter(|parent| !parent.is_empty());
+    let traceparent = if traced.is_some() { made.as_deref() } else { came.or(made.as_deref()) };
     for (name, value) in [(TRACEPARENT, traceparent), (TRACESTATE, state)] {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             headers.insert(name, value);
         }
     }
-    Ok((span, headers))
+    Ok((traced, headers))
 }
 
 /// daprd sets the length of its request to a property of that name, and Go's client then refuses the body that does not
@@ -542,8 +543,11 @@ mod tests {
             for parent in [PARENT, "odd", "00-00000000000000000000000000000000-0000000000000000-00"] {
                 assert_eq!(made(&[("traceparent", parent)], rate)["traceparent"], parent, "{rate:?}");
             }
-            assert!(!made(&[], rate).contains_key("traceparent"), "{rate:?}");
         }
+        assert!(!made(&[], Some("0")).contains_key("traceparent"));
+        // As a real daprd does it.
+        let zeros = "00-00000000000000000000000000000000-0000000000000000-00";
+        assert_eq!(made(&[], None)["traceparent"], zeros);
     }
 
     #[test]

@@ -191,7 +191,8 @@ async fn idle(setting: &Setting, hosts: &[Host], count: usize) -> Result<(), Fai
 }
 
 impl Setting {
-    /// Starts a host and waits for its first 200; also gives how long that took.
+    /// Starts a host and waits for its first 200; also gives how long that took. With `RUST_BACKTRACE` a Spin would look
+    /// for its stack at every error that it passes over.
     async fn start(&self, host: &Host) -> Result<(Program, std::net::SocketAddr, Duration), Failure> {
         match host {
             Host::Own(profile, _) => self.start_own(profile).await,
@@ -204,6 +205,7 @@ impl Setting {
         let program = Program::start(
             Command::new(env!("CARGO_BIN_EXE_spin-host"))
                 .env("RUST_LOG", "warn")
+                .env_remove("RUST_BACKTRACE")
                 .arg("--from")
                 .arg(&self.app)
                 .args(["--listen", "127.0.0.1:0", "--engine-profile", profile, "--cache-dir"])
@@ -225,6 +227,7 @@ impl Setting {
                 .env("HOME", self.cache.path())
                 .env("XDG_CACHE_HOME", self.cache.path())
                 .env("RUST_LOG", "warn")
+                .env_remove("RUST_BACKTRACE")
                 .arg("up")
                 .arg("--from")
                 .arg(&self.app)

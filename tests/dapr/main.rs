@@ -12,6 +12,7 @@ mod gate;
 mod limits;
 mod output;
 mod raw_app;
+mod resiliency;
 mod stop;
 #[path = "../../emulators/dapr/tests/program/support.rs"]
 mod support;

@@ -180,3 +180,29 @@ async fn c46_bindings_wait_for_an_application_whose_health_is_probed() {
     health.store(200, Ordering::SeqCst);
     app.called(&Method::OPTIONS, "/q", 1).await;
 }
+
+/// A good probe does not forgive earlier bad ones as long as the application counts as well.
+#[tokio::test]
+async fn c46_bad_probes_add_up_and_one_good_probe_begins_anew() {
+    let probes = Arc::new(AtomicU16::new(0));
+    let counted = Arc::clone(&probes);
+    let app = App::start(move |call: &Call| match &*call.path {
+        // Good and bad take turns: never two bad ones in a row.
+        "/healthz" if counted.fetch_add(1, Ordering::SeqCst) % 2 == 1 => 500,
+        "/healthz" => 200,
+        _ => 404,
+    })
+    .await;
+    let setup = Setup::new()
+        .app(app.port)
+        .args(&["--enable-app-health-check", "--app-health-probe-interval=1", "--app-health-threshold=2"])
+        .file("q.yaml", queue("q", NO_BROKER, &[]));
+    let dapr = setup.start().await;
+    dapr.ready().await;
+    // Well, bad, well, bad: that is two; and well again.
+    app.called(&Method::OPTIONS, "/q", 2).await;
+    let probes = probes.load(Ordering::SeqCst);
+    assert!((5..=6).contains(&probes), "{probes}");
+    assert!(dapr.log.text().contains("App entered un-healthy status"), "{}", dapr.log.text());
+    assert_eq!(app.calls_of(&Method::GET, "/dapr/config").len(), 1, "asked once");
+}

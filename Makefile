@@ -10,6 +10,8 @@ ifneq ($(BACKEND),local)
 $(error BACKEND=$(BACKEND) is not there yet; use BACKEND=local)
 endif
 
+APPS_INSTALLED := apps/node_modules/.package-lock.json
+
 LAB   := cargo run --release --package lab --
 SHAPE := --stack $(STACK) --topology $(TOPOLOGY) $(if $(BLOB),--blob $(BLOB))
 
@@ -44,20 +46,27 @@ lab-logs: ## the last lines of every log
 doctor: ## what this machine lacks, and the command that helps
 	$(LAB) doctor
 
-test: ## everything: units, official SDKs, command line, end to end
+test: $(APPS_INSTALLED) ## everything: units, official SDKs, command line, end to end
+	cd apps && npm test
 	cargo test --workspace --exclude spin-host
 	cargo test --release --package spin-host
 
-check: ## formatting, lints, licences and sources, workflows
+check: $(APPS_INSTALLED) ## formatting, types, lints, licences and sources, workflows
 	cargo fmt --all --check
 	cargo fmt --manifest-path apps/spin/rust/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cd apps && npm run check
 	cargo deny --log-level error check licenses bans sources
 	actionlint
 
-fmt: ## format everything
+fmt: $(APPS_INSTALLED) ## format everything
 	cargo fmt --all
 	cargo fmt --manifest-path apps/spin/rust/Cargo.toml
+	cd apps && npm run format
+
+# What npm writes last when it has installed the packages of the TypeScript stacks.
+$(APPS_INSTALLED): apps/package-lock.json
+	cd apps && npm ci --no-audit --no-fund
 
 bench-parts: ## measure broker, Dapr, blob store and Spin host alone
 	cargo build --release --package servicebus-emulator --package blob-emulator

@@ -2,7 +2,7 @@
 
 use lab::backend::Part;
 use lab::flow::{self, RunOptions};
-use lab::spec::{BlobStore, LabSpec, Role, Stack, Stacks, Topology};
+use lab::spec::{BlobStore, LabSpec, Packaging, Role, Stack, Stacks, Topology};
 
 use crate::support::{TestLab, spec, with_replicas};
 
@@ -16,6 +16,11 @@ async fn run(name: &str, spec: LabSpec) {
     let lab = TestLab::start(name, spec).await;
     measure(&lab).await;
     lab.finish().await;
+}
+
+/// A lab in which nothing is killed: locks as long as by default, so that a slow machine is no failure.
+fn typescript(stack: Stack, topology: Topology, blob: BlobStore) -> LabSpec {
+    LabSpec { blob, lock_seconds: LabSpec::default().lock_seconds, ..spec(stack, topology) }
 }
 
 async fn measure(lab: &TestLab) {
@@ -70,6 +75,32 @@ async fn warp_rust_shared_on_azurite() {
 }
 
 #[tokio::test]
+async fn spin_ts_sidecar_on_azurite() {
+    run("spin-ts-sidecar", typescript(Stack::SpinTs, Topology::Sidecar, BlobStore::Azurite)).await;
+}
+
+#[tokio::test]
+async fn spin_ts_shared_on_the_native_store() {
+    run_shared("spin-ts-shared", typescript(Stack::SpinTs, Topology::Shared, BlobStore::Native)).await;
+}
+
+#[tokio::test]
+async fn express_ts_sidecar_on_azurite() {
+    run("express-sidecar", typescript(Stack::ExpressTs, Topology::Sidecar, BlobStore::Azurite)).await;
+}
+
+#[tokio::test]
+async fn express_ts_shared_on_the_native_store() {
+    run_shared("express-shared", typescript(Stack::ExpressTs, Topology::Shared, BlobStore::Native)).await;
+}
+
+#[tokio::test]
+async fn warp_rust_as_one_static_file() {
+    let packaged = LabSpec { packaging: Packaging::Static, ..spec(Stack::WarpRust, Topology::Sidecar) };
+    run("warp-static", LabSpec { blob: BlobStore::Native, ..packaged }).await;
+}
+
+#[tokio::test]
 async fn spin_rust_shared_on_the_native_store() {
     let native = LabSpec { blob: BlobStore::Native, ..spec(Stack::SpinRust, Topology::Shared) };
     run_shared("spin-native", native).await;
@@ -89,4 +120,15 @@ async fn a_spin_distributor_beside_native_receivers() {
         receiver_standard: Stack::SpinRust,
     };
     run("mixed", LabSpec { stacks, ..spec(Stack::SpinRust, Topology::Sidecar) }).await;
+}
+
+#[tokio::test]
+async fn a_distributor_in_rust_beside_receivers_in_typescript() {
+    let stacks = Stacks {
+        distributor: Stack::WarpRust,
+        receiver_express: Stack::SpinTs,
+        receiver_standard: Stack::ExpressTs,
+    };
+    let mixed = typescript(Stack::WarpRust, Topology::Shared, BlobStore::Native);
+    run("mixed-ts", LabSpec { stacks, ..mixed }).await;
 }

@@ -145,10 +145,13 @@ impl AppChannel {
         headers: HeaderMap,
         body: RequestBody,
     ) -> Result<AppResponse, AppError> {
-        let (uri, caller) = (self.uri(path.clone())?, method.clone());
-        let AppAnswer { status, headers, body } = self.open(method, path, headers, body).await?;
-        let body = read_body(body, &uri).await.map_err(|error| transport(caller, uri, &error))?;
-        Ok(AppResponse { status, headers, body })
+        let AppAnswer { status, headers, body } =
+            self.open(method.clone(), path.clone(), headers, body).await?;
+        // The slot is held until the body is read.
+        match read_body(body, &path).await {
+            Ok(body) => Ok(AppResponse { status, headers, body }),
+            Err(error) => Err(transport(method, self.uri(path)?, &error)),
+        }
     }
 
     /// Calls the application and returns when its answer begins.
@@ -189,14 +192,14 @@ impl AppChannel {
     /// When there is no answer.
     pub async fn probe(&self, path: PathAndQuery) -> Result<StatusCode, AppError> {
         let begun = Instant::now();
-        let uri = self.uri(path)?;
+        let uri = self.uri(path.clone())?;
         let request = Request::get(uri.clone()).body(RequestBody::default())?;
         let answer = self.exchange(request, None).await;
         let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, |answer| answer.status);
         if let Some(metrics) = &self.metrics {
             metrics.probed(status, begun.elapsed());
         }
-        read_body(answer?.body, &uri).await.map_err(|error| transport(Method::GET, uri, &error))?;
+        read_body(answer?.body, &path).await.map_err(|error| transport(Method::GET, uri, &error))?;
         Ok(status)
     }
 
@@ -238,7 +241,7 @@ impl AppChannel {
 }
 
 /// Reads a body to its end and keeps its beginning.
-async fn read_body(mut body: AnswerBody, uri: &Uri) -> Result<Bytes, hyper::Error> {
+async fn read_body(mut body: AnswerBody, path: &PathAndQuery) -> Result<Bytes, hyper::Error> {
     let (mut kept, mut is_whole) = (BytesMut::new(), true);
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
@@ -248,7 +251,7 @@ async fn read_body(mut body: AnswerBody, uri: &Uri) -> Result<Bytes, hyper::Erro
             let room = APP_RESPONSE_BYTES_MAX - kept.len();
             if data.len() > room && is_whole {
                 is_whole = false;
-                tracing::warn!(%uri, kept_bytes = APP_RESPONSE_BYTES_MAX, "the app's answer is long: the rest is not kept");
+                tracing::warn!(%path, kept_bytes = APP_RESPONSE_BYTES_MAX, "the app's answer is long: the rest is not kept");
             }
             kept.extend_from_slice(data.get(..room).unwrap_or(&data));
         }

@@ -23,7 +23,7 @@ use super::limiter::Limiter;
 use super::lock_renewal::{self, ActiveLocks, lock_token};
 use super::message;
 use super::settings::QueueSettings;
-use crate::app::{AppChannel, RequestBody, causes, json_headers};
+use crate::app::{AppChannel, AppResponse, RequestBody, causes, json_headers};
 use crate::limits::{APP_RESPONSE_LOG_BYTES_MAX, DONE_BATCH, LINK_PAUSE, LINK_PAUSE_FACTOR};
 use crate::metrics::Metrics;
 use crate::resiliency::policy::{Failed, Policy};
@@ -303,29 +303,16 @@ impl Round {
     async fn call_app(&self, message: &Bytes) -> Result<(), String> {
         let received =
             message::decode(message).map_err(|error| format!("error reading the message: {error}"))?;
-        let Target { app, tracer, policy, .. } = &self.target;
+        let Target { tracer, policy, .. } = &self.target;
         let (span, headers) = headers(&received.metadata, tracer)?;
         check_length(&received.metadata, received.body.len())?;
-        let once = || async {
-            // The length is not told where the body may have to be sent again.
-            let body = match policy {
-                Some(policy) if policy.has_retries() => RequestBody::chunked(received.body.clone()),
-                _ => RequestBody::whole(received.body.clone()),
-            };
-            let answer = app.call(Method::POST, self.input.route.clone(), headers.clone(), body).await;
-            match answer.map_err(|error| Failed::plain(error.to_string()))? {
-                answer if answer.status == StatusCode::OK => Ok(answer),
-                // Other statuses of success are failures to a policy.
-                answer => {
-                    let status = answer.status.as_u16();
-                    let error = format!("error sending binding event to application, status {status}");
-                    Err(Failed { value: Some(answer), error, status: Some(status), is_permanent: false })
-                }
-            }
-        };
         let outcome = match policy {
-            None => once().await,
-            Some(policy) => policy.run(once).await,
+            None => self.post(headers, RequestBody::whole(received.body)).await,
+            Some(policy) => {
+                // The length is not told where the body may have to be sent again.
+                let make = if policy.has_retries() { RequestBody::chunked } else { RequestBody::whole };
+                policy.run(|| self.post(headers.clone(), make(received.body.clone()))).await
+            }
         };
         let has_retry = policy.as_ref().is_some_and(|policy| policy.retry.is_some());
         let answer = match outcome {
@@ -339,6 +326,18 @@ impl Round {
         }?;
         tracer.end(span.as_ref(), || self.describe(answer.status));
         if answer.status.is_success() { Ok(()) } else { Err(not_success(answer.status, &answer.body)) }
+    }
+
+    /// Calls it once. To a policy, statuses of success other than 200 are failures.
+    async fn post(&self, headers: HeaderMap, body: RequestBody) -> Result<AppResponse, Failed<AppResponse>> {
+        let answer = self.target.app.call(Method::POST, self.input.route.clone(), headers, body).await;
+        let answer = answer.map_err(|error| Failed::plain(error.to_string()))?;
+        if answer.status == StatusCode::OK {
+            return Ok(answer);
+        }
+        let status = answer.status.as_u16();
+        let error = format!("error sending binding event to application, status {status}");
+        Err(Failed { value: Some(answer), error, status: Some(status), is_permanent: false })
     }
 
     fn describe(&self, status: StatusCode) -> Description {

@@ -166,6 +166,29 @@ async fn an_interrupted_run_leaves_no_recorder_on_in_a_lab_that_stays() {
     named.lab(&["status"]).assert().success();
 }
 
+/// It ended without a word where it had not begun to listen yet.
+#[tokio::test]
+async fn a_signal_ends_a_lab_that_is_on_its_way() {
+    let named = Named("cli-on-its-way");
+    let mut foreground = Foreground::start(&named, &["up", "--stack", "warp-rust", "--blob", "native"]);
+    foreground.until("✓ ");
+    foreground.signal("INT");
+    let (code, said) = foreground.end();
+    assert_eq!(code, Some(INTERRUPTED), "{said}");
+    assert!(said.ends_with("stopping\n"), "{said}");
+    until_it_is_gone(&named).await;
+}
+
+async fn until_it_is_gone(named: &Named) {
+    tests::until("the lab to end", DEADLINE, || async {
+        let running = running_labs(workspace());
+        if running.iter().any(|name| name == named.0) { Err(running) } else { Ok(()) }
+    })
+    .await;
+    // Nor is any of its parts left.
+    named.lab(&["down"]).assert().success().stdout("nothing was running\n").stderr("");
+}
+
 /// A program that takes a stand-in's place is named with its version, and so is what stands in.
 #[test]
 fn a_report_says_what_was_real_and_of_which_version() {
@@ -216,13 +239,7 @@ async fn a_lab_in_the_foreground_ends_with_who_started_it_however_that_ends() {
     foreground.signal("KILL");
     let (code, said) = foreground.end();
     assert_eq!(code, None, "{said}");
-    tests::until("the lab to end", DEADLINE, || async {
-        let running = running_labs(workspace());
-        if running.iter().any(|name| name == named.0) { Err(running) } else { Ok(()) }
-    })
-    .await;
-    // Nor is any of its parts left.
-    named.lab(&["down"]).assert().success().stdout("nothing was running\n").stderr("");
+    until_it_is_gone(&named).await;
 }
 
 /// The hint was `lab doctor`, which finds nothing, and the code that of a lab that could not be started.

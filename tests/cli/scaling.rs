@@ -63,6 +63,30 @@ fn applications_and_dapr_are_scaled_apart_where_dapr_is_shared() {
     assert_eq!(replicas(&named)[0], ("distributor".to_owned(), 1, 1));
 }
 
+/// A run that scales leaves a lab that stays with the replicas that it had, and tells when each was ready.
+#[test]
+fn a_run_that_scales_leaves_the_lab_as_it_was() {
+    let named = Named("cli-scale-bench");
+    named.up(&["--detach", "--topology", "shared"]).assert().success();
+    named.json(&["scale", "distributor", "--replicas", "2"], "scale");
+    let run = ["bench", "--orders", "300", "--warm-up", "0", "--scale", "distributor=1:3"];
+    let report = named.json(&run, "report");
+    assert_eq!(report["clean"], true, "{report:#}");
+    let step = &report["measured"]["scaling"][0]["scaled"];
+    assert_eq!((&step["from"], &step["to"]), (&json!(1), &json!(3)), "{report:#}");
+    assert_eq!(names(&step["started"]), ["distributor-2", "distributor-3"]);
+    let first = &report["measured"]["replicas"][0]["ready"];
+    assert_eq!(first["distributor"], 1, "{report:#}");
+    assert!(report["command"].as_str().expect("a text").ends_with(" --scale distributor=1:3"), "{report:#}");
+    assert_eq!(replicas(&named)[0], ("distributor".to_owned(), 2, 2));
+
+    // A run on a lab that was scaled says so: its settings alone would not make the same again.
+    let report = named.json(&["bench", "--orders", "100", "--warm-up", "0"], "report");
+    let notes = report["notes"].as_array().expect("a list");
+    let scaled = json!("the lab had been scaled before the run: 2 distributor");
+    assert!(notes.contains(&scaled), "{notes:?}");
+}
+
 #[test]
 fn sidecars_follow_their_application_and_are_not_scaled_on_their_own() {
     let named = Named("cli-scale-sidecar");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::backend::{Lab, LabError, Lifetime, StartOptions};
+use crate::backend::{Lab, LabError, Lifetime, Scalable, StartOptions};
 use crate::exit::Exit;
 use crate::flow::scaling::{ReplicaProbe, ScaleOrder, ScalePlan};
 use crate::flow::usage::UsageProbe;
@@ -232,7 +232,10 @@ pub(super) async fn bench(
         lab = lab(args, &workspace, &display) => lab?,
         () = interrupts.next() => return Ok(None),
     };
-    let stays = !own || args.keep;
+    let stays = match !own || args.keep {
+        true => Some(AsFound::look(args, &lab).await?),
+        false => None,
+    };
     let outcome = tokio::select! {
         outcome = measure(args, &lab, environment, &workspace, &display) => Some(outcome),
         () = interrupts.next() => None,
@@ -245,25 +248,52 @@ pub(super) async fn bench(
     }
 }
 
-/// Leaves the lab as it was found: stopped, or without a recorder that goes on.
+/// What a run changes in a lab that stays.
+struct AsFound {
+    replicas: Option<(Scalable, u32)>,
+}
+
+impl AsFound {
+    async fn look(args: &BenchArgs, lab: &Lab) -> Result<Self, LabError> {
+        let Some(steps) = &args.scale else { return Ok(Self { replicas: None }) };
+        let name = steps.scalable.to_string();
+        let count = lab.status().await?.iter().filter(|row| row.component() == name).count();
+        Ok(Self { replicas: Some((steps.scalable, count as u32)) })
+    }
+
+    async fn restore(&self, lab: &Lab) -> Result<(), LabError> {
+        match self.replicas {
+            Some((scalable, count)) => lab.scale(scalable, count).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Leaves the lab as it was found: stopped, or as many replicas as before, without a recorder that goes on.
 async fn leave(
     lab: &Lab,
-    stays: bool,
+    stays: Option<AsFound>,
     outcome: Option<Result<BenchOutcome, BenchError>>,
 ) -> Result<Option<BenchOutcome>, BenchError> {
     match (outcome, stays) {
-        (Some(outcome), true) => outcome.map(Some),
-        (Some(outcome), false) => {
+        (Some(outcome), Some(found)) => {
+            let restored = found.restore(lab).await;
+            let outcome = outcome?;
+            restored?;
+            Ok(Some(outcome))
+        }
+        (Some(outcome), None) => {
             let stopped = lab.down().await;
             let outcome = outcome?;
             stopped?;
             Ok(Some(outcome))
         }
-        (None, true) => {
+        (None, Some(found)) => {
             flow::stop_recorders(lab.endpoints()).await?;
+            found.restore(lab).await?;
             Ok(None)
         }
-        (None, false) => Ok(None),
+        (None, None) => Ok(None),
     }
 }
 

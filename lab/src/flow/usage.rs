@@ -261,6 +261,17 @@ mod tests {
         assert!(part.rss_before_bytes == 10 && part.rss_most_bytes > 10);
     }
 
+    #[test]
+    fn what_was_gone_before_the_run_took_no_part_in_it() {
+        let usage = |name: &str, cpu_seconds, rss_bytes| Usage { name: name.into(), cpu_seconds, rss_bytes };
+        let before = [usage("a-1", 1.0, 10), usage("a-2", 3.0, 0), usage("a-3", 1.0, 10)];
+        let now = [usage("a-1", 2.0, 10), usage("a-2", 3.0, 0), usage("a-3", 1.5, 0)];
+        let most = BTreeMap::from([("a-3".to_owned(), 10)]);
+        let parts = parts(&before, &now, &most);
+        let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["a-1", "a-3"], "one that went during the run counts with what it used");
+    }
+
     #[tokio::test]
     async fn a_back_end_that_cannot_tell_is_an_error() {
         let probe: UsageProbe = Arc::new(|| Box::pin(async { Err("gone".to_owned()) }));

@@ -215,14 +215,12 @@ async fn build_what_is_missing(spec: &LabSpec) {
 }
 
 /// What parts say while a peer of theirs is gone. Each is a message of its own, as far as it is the same every time.
-const BROKEN_CONNECTIONS: [&str; 5] = [
+const BROKEN_CONNECTIONS: [&str; 4] = [
     // Dapr on its way to an application; what an application refuses reads otherwise.
     r#"error invoking app: Post \"http://127.0.0.1:"#,
     // The application has said that it lives on without Dapr, and Dapr hands that on.
     "fails to send binding event to http app channel, status code: 502 body: Dapr cannot be reached",
     r#"WARN warp_rust::app: a call of Dapr failed error=Dapr cannot be reached cause="client error ("#,
-    // The peer ended with requests on its connections, or opened some that the stop found unused.
-    "ERROR warp::server::run: server connection error: ",
     r#"WARN spin_host::outbound: outbound request failed error="client error ("#,
 ];
 

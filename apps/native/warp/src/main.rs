@@ -8,6 +8,9 @@ use clap::Parser;
 use hyper::Uri;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use warp::Filter;
 use warp_rust::{app, dapr::Dapr};
 
@@ -39,7 +42,7 @@ const BACKLOG: u32 = 1024;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    init_logging();
     let listener = listen(arguments.listen).with_context(|| {
         format!("failed to listen on {}; choose another address with --listen", arguments.listen)
     })?;
@@ -49,6 +52,15 @@ async fn main() -> anyhow::Result<()> {
     announce(address).context("failed to write to stdout")?;
     warp::serve(routes).incoming(listener).graceful(stop.cancelled_owned()).run().await;
     Ok(())
+}
+
+/// Log lines go to stderr, without what warp calls an error of the server: a client that broke its connection off, or one
+/// that a stop cancelled before its first request. What became of an order is told by whoever sent it.
+fn init_logging() {
+    let filter =
+        Targets::new().with_default(LevelFilter::INFO).with_target("warp::server::run", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
 /// Connections inherit the option from the listening socket: an answer is never held back for an acknowledgement.

@@ -83,8 +83,9 @@ async fn main() -> Result<(), Failure> {
     if std::env::args().nth(1).as_deref() == Some(STAND_IN) {
         return dapr_stand_in().await;
     }
-    let app: PathBuf = option("--app")?
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../apps/spin/rust/spin.toml"));
+    // Cargo runs a benchmark in its package's folder; people name files from the workspace's.
+    let app: PathBuf = option("--app")?.unwrap_or_else(|| "apps/spin/rust/spin.toml".into());
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(app);
     let dapr = Program::start(Command::new(std::env::current_exe()?).arg(STAND_IN))?;
     let dapr_url = format!("dapr_url=http://{}", dapr.address("http")?);
     let setting = Setting { app: app.canonicalize()?, dapr_url, cache: tempfile::tempdir()? };

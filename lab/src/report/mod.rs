@@ -309,7 +309,7 @@ fn note(spec: &LabSpec, replica: &ReplicaStatus) -> &'static str {
     match (replica.program.as_str(), replica.real, spec.engine_profile) {
         ("spin-host", _, EngineProfile::Tuned) => TUNED,
         ("spin-host", _, EngineProfile::Spin) => {
-            "Spin's pooling values; a call costs about half of what it costs in Spin"
+            "Spin's pooling values; of Spin 3.6.3's CPU a Rust application takes 0.4, a TypeScript one 0.9"
         }
         ("servicebus-emulator", ..) => "in memory, no network between, no quotas",
         ("blob-emulator", ..) => "in memory",

@@ -305,10 +305,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// The JSON schema of the matrix, as `schemas/matrix.schema.json` has it.
 pub fn matrix_schema() -> Result<String, ReportError> {
-    let schema = schemars::schema_for!(MatrixReport);
-    let mut json = serde_json::to_string_pretty(&schema).map_err(ReportError::Json)?;
-    json.push('\n');
-    Ok(json)
+    super::schema_of::<MatrixReport>()
 }
 
 #[cfg(test)]

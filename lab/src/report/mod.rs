@@ -322,8 +322,12 @@ fn note(spec: &LabSpec, replica: &ReplicaStatus) -> &'static str {
 
 /// The JSON schema of the report, as `schemas/report.schema.json` has it.
 pub fn schema() -> Result<String, ReportError> {
-    let schema = schemars::schema_for!(Report);
-    let mut json = serde_json::to_string_pretty(&schema).map_err(ReportError::Json)?;
+    schema_of::<Report>()
+}
+
+/// The JSON schema of a document, as its file has it.
+fn schema_of<T: JsonSchema>() -> Result<String, ReportError> {
+    let mut json = serde_json::to_string_pretty(&schemars::schema_for!(T)).map_err(ReportError::Json)?;
     json.push('\n');
     Ok(json)
 }

@@ -6,11 +6,12 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use super::reply::error;
 use super::{Call, Reply, ReplyBody};
 use crate::app::{API_TOKEN, AppAnswer, RequestBody};
+use crate::go::text::PATH_SEGMENT;
 use crate::go::text::clean_path;
 use crate::invocation::{self, Invocation, end_to_end};
 use crate::resiliency::policy::Failed;
@@ -18,20 +19,10 @@ use crate::runtime::Runtime;
 use crate::trace::TRACEPARENT;
 
 /// What stays as it is in a path (Go, `net/url`, `EscapedPath`).
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
+const PATH: &AsciiSet = &PATH_SEGMENT
     .remove(b',')
     .remove(b'/')
-    .remove(b':')
     .remove(b';')
-    .remove(b'=')
-    .remove(b'@')
     .remove(b'!')
     .remove(b'\'')
     .remove(b'(')

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
 
 use super::client::BlobClient;
@@ -15,20 +15,8 @@ use super::list::{self, ListOptions};
 use super::settings::BlobSettings;
 use crate::bindings::{Answer, go_json};
 use crate::go::json;
+use crate::go::text::PATH_SEGMENT;
 use crate::limits::COMPONENT_INIT_RETRY;
-
-/// What stays as it is in a blob's name inside a URL: Go's `url.PathEscape`.
-const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b':')
-    .remove(b'=')
-    .remove(b'@');
 
 /// Metadata names, in lower case, that set the blob's own headers.
 const HTTP_HEADERS: &[(&str, &str)] = &[

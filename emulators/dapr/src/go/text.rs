@@ -1,6 +1,20 @@
 //! Small text rules of Go and of Dapr's kit: query escaping, truth, integers, durations, clean paths.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::time::Duration;
+
+/// What stays as it is in one segment of a URL's path (`url.PathEscape`).
+pub const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b':')
+    .remove(b'=')
+    .remove(b'@');
 
 /// `url.QueryEscape`: letters, digits and `-_.~` stay, a space becomes `+`, every other byte `%XX`.
 #[must_use]

@@ -21,6 +21,8 @@ pub enum Exit {
     Unavailable,
     /// Something could not be built.
     BuildFailed,
+    /// A program that the back end needs is not installed.
+    ProgramMissing,
     /// A run is invalid, or an order was lost, altered or left over.
     ChecksFailed,
     /// Interrupted by Ctrl-C or SIGTERM.
@@ -29,7 +31,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every way to end, in the order of the codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ok,
         Self::Usage,
         Self::DoctorFoundBlocker,
@@ -38,6 +40,7 @@ impl Exit {
         Self::ResourceFailed,
         Self::Unavailable,
         Self::BuildFailed,
+        Self::ProgramMissing,
         Self::ChecksFailed,
         Self::Interrupted,
     ];
@@ -53,6 +56,7 @@ impl Exit {
             Self::ResourceFailed => 12,
             Self::Unavailable => 13,
             Self::BuildFailed => 14,
+            Self::ProgramMissing => 15,
             Self::ChecksFailed => 100,
             Self::Interrupted => 130,
         }
@@ -71,6 +75,7 @@ impl Exit {
             Self::ResourceFailed => "A part of the lab failed after it had been ready.",
             Self::Unavailable => "The lab is not running, or its back end does not answer.",
             Self::BuildFailed => "Something could not be built.",
+            Self::ProgramMissing => "A program that the back end needs is not installed.",
             Self::ChecksFailed => "A run is invalid, or an order was lost, altered or left over.",
             Self::Interrupted => "Interrupted by Ctrl-C or SIGTERM.",
         }

@@ -1,4 +1,4 @@
-//! The lab: what it is made of ([`spec`]), what runs it ([`backend`], [`process`]), what is measured with it ([`flow`])
+//! The lab: what it is made of ([`spec`]), what runs it ([`backend`], [`cluster`], [`process`]), what is measured with it ([`flow`])
 //! and how that is told ([`report`]). The command line ([`cli`]) is the only part that prints.
 //!
 //! Data flows one way: spec → backend → endpoints → flow → report.
@@ -7,6 +7,7 @@ pub mod backend;
 pub mod build;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod exit;
 pub mod flow;
 pub mod limits;

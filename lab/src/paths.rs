@@ -71,6 +71,11 @@ impl Workspace {
         self.root.join("lab/components")
     }
 
+    /// What clusters are made of: their configuration, versions, node image, chart values.
+    pub fn cluster_files(&self) -> PathBuf {
+        self.root.join("k3d")
+    }
+
     /// The folder of the state of all labs.
     pub fn labs(&self) -> PathBuf {
         self.root.join(".lab")
@@ -150,6 +155,16 @@ impl LabFiles {
     /// The secrets to which components refer.
     pub fn secrets(&self) -> PathBuf {
         self.folder.join("secrets.json")
+    }
+
+    /// The file with which the lab reaches a cluster that it has made.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// The file from which the lab's cluster is made.
+    pub fn cluster(&self) -> PathBuf {
+        self.folder.join("cluster.yaml")
     }
 
     /// The broker's configuration.

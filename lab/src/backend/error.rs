@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ClusterError;
 use crate::exit::Exit;
 use crate::paths::NoWorkspace;
 use crate::spec::SpecError;
@@ -73,6 +74,9 @@ pub enum LabError {
     /// There is no workspace here.
     #[error(transparent)]
     NoWorkspace(#[from] NoWorkspace),
+    /// The cluster could not be had.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// No lab of this name is running.
     #[error("no lab named '{name}' is running")]
     NotRunning {
@@ -189,6 +193,7 @@ impl LabError {
             Self::Spec(_) | Self::NoWorkspace(_) | Self::OtherSettings { .. } | Self::Refused(_) => {
                 Exit::Usage
             }
+            Self::Cluster(error) => error.exit(),
             Self::Failed(failure) => match failure.stage {
                 Stage::Settings => Exit::Usage,
                 Stage::Start => Exit::StartFailed,
@@ -214,6 +219,7 @@ impl LabError {
                 Some(format!("{}, then up again; or another name with --lab", named("down", name)))
             }
             Self::NoWorkspace(_) => Some("run it within the checkout, or set LAB_ROOT".to_owned()),
+            Self::Cluster(error) => error.hint(),
             Self::Failed(failure) => failure.hint.clone(),
             // It was taken down by then; its logs stay.
             Self::NotReady { name, .. } => Some(named("logs", name)),

@@ -8,6 +8,7 @@ mod child;
 mod daemon;
 mod ports;
 mod probe;
+mod run;
 mod spawner;
 mod usage;
 
@@ -17,5 +18,6 @@ pub use child::Child;
 pub use daemon::{Daemon, Lifeline};
 pub use ports::{PortTaken, ReservedPort};
 pub use probe::{NotReady, Probe, WhyNotReady};
+pub use run::{NotRun, Ran, ToRun, run};
 pub use spawner::{Dies, Program, Spawner};
 pub use usage::{Sample, group_lives, identity, sample};

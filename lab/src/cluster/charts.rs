@@ -1,0 +1,183 @@
+//! What helm installs, as steps: cert-manager, the Spin operator, Dapr's control plane; and the node image that docker builds.
+//! What is there already, in the wanted version and available, is left alone.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kube::Api;
+use kube::api::ListParams;
+
+use super::installs::{Done, Planned, Step};
+use super::limits;
+use super::provider::{Own, OwnKind};
+use super::versions::Chart;
+use super::{Call, Cluster, ClusterError, NodeImage, Settings, ready};
+
+/// Something that helm installs once in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Install {
+    /// Dapr's control plane.
+    Dapr,
+    /// cert-manager, which the Spin operator needs.
+    CertManager,
+    /// The Spin operator.
+    SpinOperator,
+}
+
+impl Install {
+    /// Its name in `k3d/versions.toml` and `k3d/charts`, and its step's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dapr => "dapr",
+            Self::CertManager => "cert-manager",
+            Self::SpinOperator => "spin-operator",
+        }
+    }
+
+    /// What has to be done before, beside the cluster.
+    const fn needs(self) -> &'static [Self] {
+        match self {
+            Self::Dapr | Self::CertManager => &[],
+            Self::SpinOperator => &[Self::CertManager],
+        }
+    }
+}
+
+/// The steps of installs, each after those of `needs` (the step that makes the cluster) and of what it needs itself.
+///
+/// # Errors
+/// Fails where `k3d/versions.toml` lacks one.
+pub fn steps(
+    settings: &Settings,
+    cluster: &Cluster,
+    installs: &[Install],
+    needs: &[&str],
+) -> Result<Vec<Step>, ClusterError> {
+    installs.iter().map(|install| step(settings, cluster, *install, needs)).collect()
+}
+
+fn step(
+    settings: &Settings,
+    cluster: &Cluster,
+    install: Install,
+    needs: &[&str],
+) -> Result<Step, ClusterError> {
+    let chart = settings
+        .versions
+        .charts
+        .get(install.name())
+        .ok_or_else(|| unknown(settings, install.name()))?
+        .clone();
+    let calls = calls(settings, cluster, install.name(), &chart);
+    let mut planned =
+        vec![Planned::Does(format!("unless {} {} is there and available:", install.name(), chart.version))];
+    planned.extend(calls.iter().cloned().map(Planned::Call));
+    let cluster = cluster.clone();
+    let within = calls.iter().map(|call| call.within).sum::<Duration>() + limits::API_ANSWER * 3;
+    let step = Step::new(install.name(), within, planned, move || async move {
+        if is_there(&cluster, &chart).await {
+            return Ok(Done::Unchanged);
+        }
+        for call in calls {
+            call.run().await?;
+        }
+        Ok(Done::Changed)
+    });
+    Ok(step.after(needs.iter().copied()).after(install.needs().iter().map(|install| install.name())))
+}
+
+fn unknown(settings: &Settings, name: &str) -> ClusterError {
+    let path = settings.workspace.cluster_files().join("versions.toml");
+    ClusterError::Template { path, source: format!("it has no charts.{name}").into() }
+}
+
+/// The calls that install a chart: manifests first, of which helm upgrades none that are in a chart.
+fn calls(settings: &Settings, cluster: &Cluster, name: &str, chart: &Chart) -> Vec<Call> {
+    let kubeconfig = cluster.kubeconfig.display().to_string();
+    let kubectl = |manifest: &String| {
+        let apply = [
+            "apply",
+            "--server-side",
+            "--filename",
+            manifest,
+            "--kubeconfig",
+            &kubeconfig,
+            "--context",
+            &cluster.context,
+        ];
+        Call::new("kubectl", apply).within(limits::MANIFEST_APPLIED)
+    };
+    let mut calls: Vec<Call> = chart.manifests.iter().map(kubectl).collect();
+    let values = settings.workspace.cluster_files().join(format!("charts/{name}.yaml")).display().to_string();
+    let release = chart.release.as_deref().unwrap_or(name);
+    let namespace = chart.namespace.as_deref().unwrap_or("default");
+    let mut helm =
+        Call::new("helm", ["upgrade", "--install", release, &chart.chart, "--version", &chart.version]);
+    if let Some(repository) = &chart.repository {
+        helm = helm.and(["--repo", repository]);
+    }
+    let helm = helm
+        .and(["--namespace", namespace, "--create-namespace", "--values", &values])
+        .and(["--kubeconfig", &kubeconfig, "--kube-context", &cluster.context])
+        .and(["--wait", "--timeout", &format!("{}s", limits::CHART_INSTALLED.as_secs())]);
+    // helm's own time comes first, so that it can say what it waited for.
+    calls.push(helm.within(limits::CHART_INSTALLED + limits::LOOK));
+    calls
+}
+
+/// Whether everything that a chart deploys is there, in its version, and available. Any doubt is a no: helm finds out.
+async fn is_there(cluster: &Cluster, chart: &Chart) -> bool {
+    let (Some(namespace), Ok(client)) =
+        (&chart.namespace, ready::client(&cluster.kubeconfig, &cluster.context).await)
+    else {
+        return false;
+    };
+    let all = ListParams::default();
+    let deployments = Api::<Deployment>::namespaced(client.clone(), namespace).list(&all).await;
+    let sets = Api::<StatefulSet>::namespaced(client, namespace).list(&all).await;
+    let (Ok(deployments), Ok(sets)) = (deployments, sets) else { return false };
+    let version = chart.version.trim_start_matches('v');
+    let labelled = |labels: Option<&std::collections::BTreeMap<String, String>>| {
+        let found = labels.and_then(|labels| labels.get("app.kubernetes.io/version"));
+        found.is_some_and(|found| found.trim_start_matches('v') == version)
+    };
+    !deployments.items.is_empty()
+        && deployments.items.iter().all(|one| {
+            let wanted = one.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+            let ready = one.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
+            labelled(one.metadata.labels.as_ref()) && ready >= wanted
+        })
+        && sets.items.iter().all(|one| {
+            let wanted = one.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+            let ready = one.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+            labelled(one.metadata.labels.as_ref()) && ready >= wanted
+        })
+}
+
+/// The call that builds the own node image, if that is wanted.
+pub(super) fn node_image(own: &Own) -> Result<Option<Call>, ClusterError> {
+    if own.settings.node_image != NodeImage::Own {
+        return Ok(None);
+    }
+    let program = match own.kind {
+        OwnKind::K3d => "k3d",
+        OwnKind::Kind => "kind",
+    };
+    let node = own.settings.versions.nodes.get(program).map(|images| &images.own);
+    let node = node.ok_or_else(|| unknown(&own.settings, program))?;
+    let sum = |architecture: &'static str| {
+        let missing = || ClusterError::NoChecksum { shim: node.shim.clone(), architecture };
+        node.sha256.get(architecture).ok_or_else(missing)
+    };
+    let base = own.settings.node(program)?.base_without_shim;
+    let folder = own.settings.workspace.cluster_files().join("node").display().to_string();
+    let arguments = [
+        format!("BASE={base}"),
+        format!("SHIM={}", node.shim),
+        format!("SHA256_X86_64={}", sum("x86_64")?),
+        format!("SHA256_AARCH64={}", sum("aarch64")?),
+    ];
+    let arguments = arguments.into_iter().flat_map(|argument| ["--build-arg".to_owned(), argument]);
+    let call = Call::new("docker", ["build", "--tag", &node.image]).and(arguments).and([folder]);
+    Ok(Some(call.within(own.settings.made_within)))
+}

@@ -1,0 +1,129 @@
+//! Where a cluster comes from: k3d, kind, or a context that the user has. It makes the cluster, waits until it can take
+//! pods, and removes it; what runs in it is not its business.
+//!
+//! Everything is decided as data first ([`Provider::planned`], [`Provider::plan`]), so that a dry run needs no engine. What is
+//! in the cluster is asked through its API; the programs `k3d`, `kind` and `docker` do only what they alone can.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+mod call;
+pub mod charts;
+mod config;
+mod current;
+mod error;
+mod evidence;
+pub mod installs;
+mod k3d;
+mod kind;
+pub mod limits;
+mod provider;
+mod ready;
+pub mod versions;
+pub mod wasm;
+
+pub use call::{Call, CallError, install};
+pub use current::Current;
+pub use error::ClusterError;
+pub use provider::{Own, OwnKind, Provider};
+
+use crate::paths::Workspace;
+use versions::Versions;
+
+/// What a cluster is made from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The workspace.
+    pub workspace: Workspace,
+    /// The lab's name.
+    pub lab: String,
+    /// Nodes beside the first.
+    pub agents: u32,
+    /// Whether there is a pool of nodes for Wasm and one for the rest.
+    pub mixed_pools: bool,
+    /// The image of nodes that run Wasm.
+    pub node_image: NodeImage,
+    /// How long k3d or kind may take to make or start a cluster.
+    pub made_within: Duration,
+    /// How long it may take from then on until the cluster can take pods.
+    pub ready_within: Duration,
+    /// The versions.
+    pub versions: Versions,
+}
+
+impl Settings {
+    /// The settings of a lab: one node beside the first, all alike, from the published image.
+    ///
+    /// # Errors
+    /// Fails where the workspace's versions cannot be read.
+    pub fn new(workspace: Workspace, lab: &str) -> Result<Self, ClusterError> {
+        let versions = Versions::read(&workspace)?;
+        let lab = lab.to_owned();
+        Ok(Self {
+            workspace,
+            lab,
+            agents: 1,
+            mixed_pools: false,
+            node_image: NodeImage::Published,
+            made_within: limits::CLUSTER_CREATED,
+            ready_within: limits::CLUSTER_READY,
+            versions,
+        })
+    }
+}
+
+/// The image of nodes that run Wasm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeImage {
+    /// The one that the shim's project publishes.
+    Published,
+    /// Built from `k3d/node/Dockerfile`.
+    Own,
+    /// Any other.
+    Named(String),
+}
+
+/// A cluster that applications can be deployed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its name, as the program that made it knows it; of a foreign cluster the context's.
+    pub name: String,
+    /// The file with which it is reached; of this lab alone, unless the cluster is foreign.
+    pub kubeconfig: PathBuf,
+    /// The context in that file.
+    pub context: String,
+    /// Where images go; `None` where nobody said it for a foreign cluster.
+    pub registry: Option<Registry>,
+    /// The network of the engine that its nodes are on, for containers beside them; `None` for a foreign cluster.
+    pub network: Option<String>,
+    /// The label, `key=value`, of every container and volume beside the cluster that goes when it does.
+    pub label: String,
+    /// Its nodes; empty before it has been ensured.
+    pub nodes: Vec<Node>,
+}
+
+/// One registry under two names: from outside and from the nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    /// `host:port` to which the lab pushes.
+    pub push_host: String,
+    /// `host:port` that a manifest names and the nodes know.
+    pub pull_host: String,
+}
+
+/// One node, as the cluster tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// `amd64`, `arm64`.
+    pub architecture: String,
+    /// `containerd://2.1.5`.
+    pub container_runtime: String,
+    /// `v1.35.2+k3s1`.
+    pub kubelet: String,
+    /// The pool that its label names.
+    pub pool: Option<String>,
+}

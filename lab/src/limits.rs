@@ -18,6 +18,10 @@ pub const PROBE_ATTEMPT: Duration = Duration::from_secs(2);
 /// application several seconds on a slow one.
 pub const READY: Duration = Duration::from_secs(60);
 
+/// The longest that spin-host lets a component run for one request; Spin has no such limit, and its longest wait of its own is
+/// as long. An application that computes for ever would stay for as long as the lab does.
+pub const COMPONENT_RUN: Duration = Duration::from_secs(600);
+
 /// From the start of the supervisor until every part must be ready, whatever single parts do.
 pub const LAB_READY: Duration = Duration::from_secs(120);
 

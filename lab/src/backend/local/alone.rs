@@ -49,7 +49,7 @@ impl LoneApp {
         let mut port =
             ReservedPort::any().map_err(|taken| LabError::Refused(format!("no port is free: {taken}")))?;
         let address = port.address();
-        let at = Addresses { main: address, second: address };
+        let at = Addresses { main: address, second: address, third: address };
         let Command { program, probes, .. } = setting.command(KIND, at, Peers { other: Some(dapr) });
         port.hand_over();
         let spawner = Spawner::new().map_err(file("start a program that logs to"))?;

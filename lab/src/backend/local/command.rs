@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::files;
 use super::plan::Kind;
 use crate::build::Artefact;
+use crate::limits;
 use crate::paths::{LabFiles, Workspace};
 use crate::process::{Announces, Dies, Probe, Program};
 use crate::spec::{BlobStore, EngineProfile, LabSpec, Stack};
@@ -44,6 +45,8 @@ pub(super) struct Addresses {
     pub main: SocketAddr,
     /// The broker's HTTP port and Dapr's gRPC port, which nobody here uses; of everything else the same as `main`.
     pub second: SocketAddr,
+    /// Dapr's port for other Daprs; of everything else the same as `main`.
+    pub third: SocketAddr,
 }
 
 /// What others are reached at.
@@ -216,8 +219,9 @@ impl Setting {
             EngineProfile::Tuned => "tuned",
         };
         let (listen, variable) = (at.to_string(), format!("dapr_url={dapr}"));
-        let args =
-            ["--from", manifest, "--listen", &listen, "--variable", &variable, "--engine-profile", profile];
+        let longest = format!("{}s", limits::COMPONENT_RUN.as_secs());
+        let mut args = vec!["--from", manifest, "--listen", &listen, "--variable", &variable];
+        args.extend(["--engine-profile", profile, "--request-timeout", &longest]);
         let mut command = self.ours("spin-host", log, &[at], &args);
         command.probes.push(http(at, "/healthz", 200));
         command
@@ -238,11 +242,13 @@ impl Setting {
 
     fn dapr(&self, log: PathBuf, app_id: &str, at: Addresses, app: Option<SocketAddr>) -> Command {
         // daprd takes any free gRPC port for 0, but not where there is no application: "conflicts with app-port".
-        let (port, grpc) = (at.main.port().to_string(), at.second.port().to_string());
+        let [port, grpc, internal] = [at.main, at.second, at.third].map(|at| at.port().to_string());
         let own = self.files.components().display().to_string();
         let shared = self.workspace.components().display().to_string();
         let app_port = app.map(|app| app.port().to_string());
         let mut args = vec!["--app-id", app_id, "--dapr-http-port", &port, "--dapr-grpc-port", &grpc];
+        // Left alone, daprd draws this one itself, and now and then one that somebody else has.
+        args.extend(["--dapr-internal-grpc-port", &internal]);
         args.extend([
             "--dapr-listen-addresses",
             "127.0.0.1",
@@ -305,7 +311,7 @@ mod tests {
 
     fn at(port: u16) -> Addresses {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Addresses { main: address, second: address }
+        Addresses { main: address, second: address, third: address }
     }
 
     fn line(command: &Command) -> String {

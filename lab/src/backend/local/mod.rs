@@ -320,7 +320,7 @@ impl House {
         let wanted = match kind {
             Kind::Broker => vec![fixed(well_known::AMQP), fixed(well_known::BROKER_HTTP)],
             Kind::Blob => vec![fixed(well_known::BLOB)],
-            Kind::Dapr(..) | Kind::LabDapr => vec![None, None],
+            Kind::Dapr(..) | Kind::LabDapr => vec![None; 3],
             _ => vec![None],
         };
         let mut ports = Vec::new();
@@ -330,7 +330,8 @@ impl House {
         }
         let addresses: Vec<_> = ports.iter().map(ReservedPort::address).collect();
         let main = addresses.first().copied().ok_or_else(|| no_such(kind))?;
-        let at = Addresses { main, second: addresses.last().copied().unwrap_or(main) };
+        let other = |index: usize| addresses.get(index).copied().unwrap_or(main);
+        let at = Addresses { main, second: other(1), third: other(2) };
         let (resource, orders) = Resource::new(kind, ports, at);
         let resource = Arc::new(resource);
         locked(&self.resources).push(Arc::clone(&resource));

@@ -1,0 +1,133 @@
+//! What helm installs: the calls, the order, and that what is there is left alone.
+
+use lab::cluster::charts::{Install, steps};
+use lab::cluster::installs::{Done, Event, Graph};
+use lab::cluster::{Cluster, Provider, Settings};
+use serde_json::{Value, json};
+
+use crate::fakes::{Fakes, case, list};
+
+const ALL: [Install; 3] = [Install::SpinOperator, Install::CertManager, Install::Dapr];
+
+/// The planned cluster of a case, with its kubeconfig in place.
+fn cluster(fakes: &Fakes, settings: &Settings) -> Cluster {
+    let cluster = Provider::k3d(settings.clone()).planned();
+    std::fs::create_dir_all(cluster.kubeconfig.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&cluster.kubeconfig, fakes.api.kubeconfig(&cluster.context)).expect("a file");
+    cluster
+}
+
+fn workload(name: &str, version: &str, ready: u32) -> Value {
+    json!({
+        "metadata": { "name": name, "labels": { "app.kubernetes.io/version": version } },
+        "spec": { "replicas": 1, "serviceName": name, "selector": {}, "template": {} },
+        "status": { "availableReplicas": ready, "readyReplicas": ready, "replicas": 1 }
+    })
+}
+
+/// Puts the workloads of a namespace: one Deployment and one StatefulSet.
+fn put(fakes: &Fakes, namespace: &str, version: &str, ready: u32) {
+    for (kind, plural) in [("DeploymentList", "deployments"), ("StatefulSetList", "statefulsets")] {
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}");
+        fakes.api.put(&path, 200, list(kind, "apps/v1", vec![workload("one", version, ready)]));
+    }
+}
+
+#[test]
+fn charts_are_installed_in_the_order_that_they_need_and_named_by_version() {
+    case(
+        "installing::charts_are_installed_in_the_order_that_they_need_and_named_by_version",
+        async |fakes| {
+            let settings = fakes.settings();
+            let cluster = cluster(&fakes, &settings);
+            fakes.install(&[]);
+            let steps = steps(&settings, &cluster, &ALL, &[]).expect("steps");
+            let mut started = Vec::new();
+            let timings = Graph::new(steps)
+                .expect("a graph")
+                .run(|event| {
+                    if let Event::Started { step } = event {
+                        started.push(step.to_owned());
+                    }
+                })
+                .await
+                .expect("they are installed");
+            // Dapr and cert-manager at once, the operator when cert-manager is there.
+            assert_eq!(started[..2], ["cert-manager", "dapr"]);
+            let path = timings.critical_path();
+            assert!(!path.is_empty() && timings.steps.iter().all(|timing| timing.done == Done::Changed));
+
+            let calls = fakes.calls();
+            let call = |words: &str| calls.iter().position(|call| call.contains(words)).expect(words);
+            assert!(call("upgrade --install cert-manager") < call("spin-operator.crds.yaml"));
+            assert!(call("spin-operator.crds.yaml") < call("upgrade --install spin-operator"));
+            let dapr = &calls[call("upgrade --install dapr")];
+            for words in [
+                "helm upgrade --install dapr dapr --version 1.18.3 --repo https://dapr.github.io/helm-charts/",
+                "--namespace dapr-system --create-namespace --values",
+                "/k3d/charts/dapr.yaml",
+                &format!("--kube-context {} --wait --timeout 300s", cluster.context),
+            ] {
+                assert!(dapr.contains(words), "{words} is not in {dapr}");
+            }
+            assert!(calls.iter().any(|call| {
+                call.contains("oci://ghcr.io/spinframework/charts/spin-operator --version 0.6.1")
+            }));
+        },
+    );
+}
+
+#[test]
+fn what_is_there_and_available_in_its_version_is_left_alone() {
+    case("installing::what_is_there_and_available_in_its_version_is_left_alone", async |fakes| {
+        let settings = fakes.settings();
+        let cluster = cluster(&fakes, &settings);
+        fakes.install(&[]);
+        for (version, ready, calls) in [("1.18.3", 1, 0), ("1.18.3", 0, 1), ("1.17.0", 1, 1)] {
+            put(&fakes, "dapr-system", version, ready);
+            let steps = steps(&settings, &cluster, &[Install::Dapr], &[]).expect("steps");
+            let timings = Graph::new(steps).expect("a graph").run(|_| {}).await.expect("it is done");
+            assert_eq!(fakes.calls().len(), calls, "{version}, {ready} ready");
+            let done = if calls == 0 { Done::Unchanged } else { Done::Changed };
+            assert_eq!(timings.steps[0].done, done);
+        }
+    });
+}
+
+#[test]
+fn a_chart_that_fails_stops_what_needs_it_and_says_what_helm_said() {
+    case("installing::a_chart_that_fails_stops_what_needs_it_and_says_what_helm_said", async |mut fakes| {
+        let settings = fakes.settings();
+        let cluster = cluster(&fakes, &settings);
+        fakes.on(
+            "'helm upgrade --install cert-manager '*",
+            "echo 'Error: failed calling webhook: connection refused' >&2; exit 1",
+        );
+        fakes.install(&[]);
+        let steps =
+            steps(&settings, &cluster, &[Install::CertManager, Install::SpinOperator], &[]).expect("steps");
+        let error = Graph::new(steps).expect("a graph").run(|_| {}).await.expect_err("it fails");
+        assert_eq!(error.step, "cert-manager");
+        assert!(
+            error.source.to_string().contains("│ Error: failed calling webhook: connection refused"),
+            "{}",
+            error.source
+        );
+        let calls = fakes.calls();
+        assert!(!calls.iter().any(|call| call.contains("spin-operator")), "{calls:?}");
+    });
+}
+
+#[test]
+fn the_plan_of_an_install_says_when_it_is_skipped_and_what_it_calls() {
+    case("installing::the_plan_of_an_install_says_when_it_is_skipped_and_what_it_calls", async |fakes| {
+        let settings = fakes.settings();
+        let cluster = Provider::k3d(settings.clone()).planned();
+        let steps = steps(&settings, &cluster, &[Install::Dapr], &[]).expect("steps");
+        let graph = Graph::new(steps).expect("a graph");
+        let lines: Vec<String> =
+            graph.plan().flat_map(|(_, _, planned)| planned.iter().map(ToString::to_string)).collect();
+        assert_eq!(lines[0], "# unless dapr 1.18.3 is there and available:");
+        assert!(lines[1].starts_with("helm upgrade --install dapr dapr --version 1.18.3"), "{lines:?}");
+    });
+}

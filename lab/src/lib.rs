@@ -8,6 +8,7 @@ pub mod build;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod doctor;
 pub mod exit;
 pub mod flow;
 pub mod limits;

@@ -42,6 +42,7 @@ fn every_command_explains_itself() {
         "service",
         "status",
         "up",
+        "versions",
     ];
     assert_eq!(seen, expected);
 }

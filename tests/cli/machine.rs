@@ -11,6 +11,7 @@ const CARGO: (&str, &str) = ("cargo", "cargo 1.95.0");
 const CC: (&str, &str) = ("cc", "cc (Debian) 12.2.0");
 const NPM: (&str, &str) = ("npm", "11.0.0");
 const NODE: (&str, &str) = ("node", "v20.20.2");
+const PYTHON: (&str, &str) = ("python3", "Python 3.11.2");
 /// Of a target it names a folder that is there.
 const RUSTC: (&str, &str) = ("rustc", "/");
 
@@ -91,7 +92,7 @@ fn doctor(machine: &[(&str, &str)], settings: &[(&str, &str)]) -> (Option<i32>, 
 
 #[test]
 fn the_doctor_finds_nothing_wrong_with_a_machine_that_has_everything() {
-    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC], &[]);
+    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC, PYTHON], &[]);
     assert_eq!(code, Some(0));
     insta::assert_snapshot!(text, @r"
     ✓ cargo          cargo 1.95.0
@@ -99,6 +100,7 @@ fn the_doctor_finds_nothing_wrong_with_a_machine_that_has_everything() {
     ✓ wasm32-wasip1  installed
     ✓ node           v20.20.2
     ✓ npm            11.0.0
+    ✓ python3        Python 3.11.2
     ✓ daprd          LAB_DAPRD_BIN is not set: dapr-emulator stands in
     ✓ spin           LAB_SPIN_BIN is not set: spin-host stands in
     ");
@@ -120,6 +122,9 @@ fn the_doctor_tells_a_blocker_from_what_can_be_done_without() {
     ✗ npm            npm is needed for Azurite and the TypeScript stacks and could not be started
       needed for Azurite, the default blob store of `lab up`, and the stacks spin-ts and express-ts
       hint: sudo apt-get install --yes nodejs npm   # or do without: --blob native --stack spin-rust
+    ✗ python3        python3 is needed and could not be started
+      needed for the official SDKs of Python in `make test`
+      hint: sudo apt-get install --yes python3 python3-venv
     ✓ daprd          LAB_DAPRD_BIN is not set: dapr-emulator stands in
     ✓ spin           LAB_SPIN_BIN is not set: spin-host stands in
     ");
@@ -129,8 +134,18 @@ fn the_doctor_tells_a_blocker_from_what_can_be_done_without() {
 }
 
 #[test]
+fn a_compiler_that_is_too_old_is_a_blocker_and_a_target_without_rustup_is_told() {
+    let (code, text) = doctor(&[("cargo", "cargo 1.70.0 (ec8a8a0ca 2023-04-25)"), CC], &[]);
+    assert_eq!(code, Some(3));
+    let old = "✗ cargo          cargo 1.70.0 (ec8a8a0ca 2023-04-25) is too old: 1.95 or newer is needed\n";
+    assert!(text.contains(old) && text.contains("hint: rustup update stable\n"), "{text}");
+    let target = "✗ wasm32-wasip1  not installed, and rustup is needed and could not be started\n";
+    assert!(text.contains(target), "{text}");
+}
+
+#[test]
 fn a_real_program_that_is_not_there_is_a_blocker() {
-    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC], &[("LAB_DAPRD_BIN", "/no/such/daprd")]);
+    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC, PYTHON], &[("LAB_DAPRD_BIN", "/no/such/daprd")]);
     assert_eq!(code, Some(3));
     let said = "✗ daprd          LAB_DAPRD_BIN is /no/such/daprd, which is no file\n";
     assert!(text.contains(said) && text.contains("hint: unset LAB_DAPRD_BIN\n"), "{text}");

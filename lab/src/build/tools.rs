@@ -74,6 +74,9 @@ impl ToolError {
                 "curl --proto '=https' -sSf https://sh.rustup.rs | sh".to_owned()
             }
             Self::Missing { tool: "cc", .. } => package("gcc libc6-dev", "xcode-select --install"),
+            Self::Missing { tool: "python3" | "python3-venv", .. } => {
+                package("python3 python3-venv", "brew install python")
+            }
             Self::NodeMissing { needed, .. } => {
                 let install = package("nodejs npm", "brew install node");
                 format!("{install}   # or {}", needed.instead)
@@ -117,6 +120,29 @@ pub fn cargo() -> Result<String, ToolError> {
 /// Fails where it is missing.
 pub fn c_compiler() -> Result<String, ToolError> {
     version("cc", "--version")
+}
+
+/// rustup's version.
+///
+/// # Errors
+/// Fails where it is missing.
+pub fn rustup() -> Result<String, ToolError> {
+    version("rustup", "--version")
+}
+
+/// Python's version, where it can make environments.
+///
+/// # Errors
+/// Fails where it is missing, or its module `venv` is.
+pub fn python() -> Result<String, ToolError> {
+    const TOOL: &str = "python3";
+    let found = version(TOOL, "--version")?;
+    let missing = |source| ToolError::Missing { tool: "python3-venv", source };
+    let output = Command::new(TOOL).args(["-m", "venv", "--help"]).output().map_err(missing)?;
+    match output.status.success() {
+        true => Ok(found),
+        false => Err(missing(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))),
+    }
 }
 
 /// npm's version.
@@ -170,7 +196,7 @@ mod tests {
 
     #[test]
     fn every_missing_tool_has_a_command_that_helps() {
-        for tool in ["cargo", "cc"] {
+        for tool in ["cargo", "cc", "python3", "python3-venv"] {
             let error = ToolError::Missing { tool, source: io::Error::other("not there") };
             assert!(!error.hint().starts_with("install"), "{tool}");
         }

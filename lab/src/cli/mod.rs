@@ -17,6 +17,7 @@ mod shape;
 mod status;
 mod supervise;
 mod up;
+mod versions;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ enum Command {
     Orders(orders::OrdersArgs),
     Bench(bench::BenchArgs),
     Doctor(doctor::DoctorArgs),
+    Versions(versions::VersionsArgs),
     Service(service::ServiceArgs),
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
@@ -108,7 +110,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Logs(args) => logs::run(&args).await,
         Command::Orders(args) => run_orders(&args, output).await,
         Command::Bench(args) => run_bench(&args, output).await,
-        Command::Doctor(args) => doctor::run(&args, output),
+        Command::Doctor(args) => doctor::run(&args, output).await,
+        Command::Versions(args) => versions::run(&args, output),
         Command::Service(args) => service::run(args).await,
         Command::Supervise(args) => supervise::run(args).await,
     }

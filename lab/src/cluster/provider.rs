@@ -94,6 +94,14 @@ impl Provider {
         matches!(self, Self::Own(_))
     }
 
+    /// Whether an earlier [`Self::ensure`] has begun to make the cluster, and no [`Self::delete`] has removed it since.
+    pub fn was_made(&self) -> bool {
+        match self {
+            Self::Own(own) => own.files.cluster().is_file(),
+            Self::Current(_) => false,
+        }
+    }
+
     /// Makes the cluster if it is not there, starts it if it is stopped, and waits until it can take pods. What an earlier call
     /// has left half-made, or made from other settings, is removed first.
     ///

@@ -5,13 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::paths::Workspace;
 
 /// Everything in `k3d/versions.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Versions {
     /// Programs of this machine, by name.
@@ -27,7 +26,7 @@ pub struct Versions {
 }
 
 /// One program of this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramVersion {
     /// The one that the workflows install.
@@ -40,7 +39,7 @@ pub struct ProgramVersion {
 }
 
 /// The node images of one program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeImages {
     /// The one that the shim's project publishes.
@@ -50,7 +49,7 @@ pub struct NodeImages {
 }
 
 /// One node image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeVersion {
     /// Its name.
@@ -71,7 +70,7 @@ pub struct NodeVersion {
 }
 
 /// What the Wasm applications are written with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sdks {
     /// The crate `spin-sdk`.
@@ -83,7 +82,7 @@ pub struct Sdks {
 }
 
 /// What one `helm upgrade --install` installs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chart {
     /// The release's name, where there is one for the whole cluster.

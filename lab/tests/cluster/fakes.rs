@@ -81,6 +81,16 @@ impl Fakes {
         self
     }
 
+    /// Takes that rule back.
+    pub fn without_first(&mut self) {
+        self.rules.remove(0);
+    }
+
+    /// The file of a program.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.join("bin").join(name)
+    }
+
     /// Makes a file that rules can look for.
     pub fn touch(&self, name: &str) {
         std::fs::write(self.folder.join(name), "").expect("a file");

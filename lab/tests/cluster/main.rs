@@ -1,6 +1,7 @@
 //! Clusters against stand-ins of k3d, kind, docker, helm, kubectl and of an API server. Lines of the checklist in
 //! `lab/docs/kubernetes.md` are named where a test is about one.
 
+mod doctor;
 mod fakes;
 mod files;
 mod installing;

@@ -247,14 +247,15 @@ async fn privileged() -> Finding {
 
 /// Part of a disk that has to be free: below it a kubelet with the usual settings sends pods away. The lab's own nodes have
 /// other settings, so this is no blocker.
-const FREE_PERCENT: u64 = 15;
+const FREE_PERCENT: f64 = 15.0;
 
 fn disk(folder: &Path) -> Option<Finding> {
     let stat = nix::sys::statvfs::statvfs(folder).ok()?;
-    let (free, all) = (u64::from(stat.blocks_available()), u64::from(stat.blocks()));
-    let percent = (free * 100).checked_div(all)?;
-    let gib = free * u64::from(stat.fragment_size()) / (1 << 30);
-    let message = format!("{gib} GiB free at {}, {percent} %", folder.display());
+    // Not every system counts blocks in 64 bits.
+    let (free, all) = (stat.blocks_available() as f64, stat.blocks() as f64);
+    let percent = 100.0 * free / all.max(1.0);
+    let gib = free * stat.fragment_size() as f64 / f64::from(1 << 30);
+    let message = format!("{gib:.0} GiB free at {}, {percent:.0} %", folder.display());
     Some(match percent > FREE_PERCENT {
         true => good("disk", NODES, message),
         false => {

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod doctor;
 pub mod exit;
 pub mod flow;
+pub mod image;
 pub mod limits;
 pub mod logs;
 pub mod paths;

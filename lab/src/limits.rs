@@ -124,3 +124,24 @@ pub const RELAY_LINE_BYTES: u64 = 64 * 1024;
 
 /// Attempts to reach a target before a relay gives a connection up: one for each of a few replicas that just died.
 pub const RELAY_CONNECT_ATTEMPTS: usize = 3;
+
+/// Bytes of one blob of an image that another program wrote: a component of TypeScript has 12 MB.
+pub const IMAGE_BLOB_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Blobs of an image that are sent to a registry at the same time.
+pub const PUSHES: usize = 4;
+
+/// A registry that says nothing for this long hangs.
+pub const REGISTRY_SILENCE: Duration = Duration::from_secs(30);
+
+/// From the start of a push until the whole image must be there: 200 MB at 4 MB/s.
+pub const PUSH: Duration = Duration::from_secs(120);
+
+/// From a question to a container engine until its answer: a busy one takes seconds to create a container.
+pub const ENGINE_ANSWER: Duration = Duration::from_secs(20);
+
+/// From the start of loading an image into an engine until it is there: 300 MB on a slow disk.
+pub const ENGINE_LOAD: Duration = Duration::from_secs(120);
+
+/// From the order to remove something until it is gone; a container is killed first.
+pub const ENGINE_REMOVE: Duration = Duration::from_secs(30);

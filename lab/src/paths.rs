@@ -66,6 +66,11 @@ impl Workspace {
         self.dist().join(name)
     }
 
+    /// The folder of the images, each an OCI layout in a folder of its own.
+    pub fn images(&self) -> PathBuf {
+        self.dist().join("images")
+    }
+
     /// The Dapr components that every lab uses as they are.
     pub fn components(&self) -> PathBuf {
         self.root.join("lab/components")

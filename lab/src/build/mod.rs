@@ -1,6 +1,7 @@
 //! The one build step: builds what is asked for and has changed, and puts it into `dist/`, where everything else finds
 //! it. It knows which sources an artefact is made of; it does not know what a lab does with it.
 
+mod arch;
 mod cargo;
 mod digest;
 mod npm;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::paths::Workspace;
 use crate::spec::{BlobStore, LabSpec, Packaging, Role, Stack};
 use tools::ToolError;
+
+pub use arch::Arch;
 
 /// Something that a lab runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,14 +42,39 @@ pub enum Artefact {
     SpinTs,
     /// The native application.
     WarpRust,
-    /// The native application as one static, stripped file.
-    WarpRustStatic,
     /// The native application in TypeScript, as one file that Node runs.
     ExpressTs,
+    /// A program as one static, stripped file that needs nothing of the system, for this or for another machine.
+    Static(Program, Arch),
+}
+
+/// A program that can be built static.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// The native application.
+    WarpRust,
+    /// The broker.
+    ServicebusEmulator,
+    /// The fast blob store.
+    BlobEmulator,
+    /// Dapr.
+    DaprEmulator,
+}
+
+impl Program {
+    /// Its name: of the program and of its package.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WarpRust => "warp-rust",
+            Self::ServicebusEmulator => "servicebus-emulator",
+            Self::BlobEmulator => "blob-emulator",
+            Self::DaprEmulator => "dapr-emulator",
+        }
+    }
 }
 
 impl Artefact {
-    /// Every artefact.
+    /// Everything that a lab on this machine can run.
     pub const ALL: [Self; 11] = [
         Self::Lab,
         Self::ServicebusEmulator,
@@ -57,8 +85,8 @@ impl Artefact {
         Self::SpinRust,
         Self::SpinTs,
         Self::WarpRust,
-        Self::WarpRustStatic,
         Self::ExpressTs,
+        Self::Static(Program::WarpRust, Arch::HOST),
     ];
 
     /// What a lab needs.
@@ -94,7 +122,7 @@ impl Artefact {
     pub const fn of_warp(packaging: Packaging) -> Self {
         match packaging {
             Packaging::Full => Self::WarpRust,
-            Packaging::Static => Self::WarpRustStatic,
+            Packaging::Static => Self::Static(Program::WarpRust, Arch::HOST),
         }
     }
 
@@ -110,8 +138,8 @@ impl Artefact {
             Self::SpinRust => "spin-rust.wasm",
             Self::SpinTs => "spin-ts.wasm",
             Self::WarpRust => "warp-rust",
-            Self::WarpRustStatic => "warp-rust-static",
             Self::ExpressTs => "express-ts.cjs",
+            Self::Static(program, arch) => static_name(program, arch),
         }
     }
 
@@ -126,8 +154,11 @@ impl Artefact {
             Self::SpinHost => "emulators/spin-host",
             Self::SpinRust => "apps/spin/rust",
             Self::SpinTs => "apps/spin/typescript",
-            Self::WarpRust | Self::WarpRustStatic => "apps/native/warp",
+            Self::WarpRust | Self::Static(Program::WarpRust, _) => "apps/native/warp",
             Self::ExpressTs => "apps/native/express",
+            Self::Static(Program::ServicebusEmulator, _) => Self::ServicebusEmulator.folder(),
+            Self::Static(Program::BlobEmulator, _) => Self::BlobEmulator.folder(),
+            Self::Static(Program::DaprEmulator, _) => Self::DaprEmulator.folder(),
         }
     }
 
@@ -151,6 +182,25 @@ impl Artefact {
             }
             _ => workspace.artefact(self.name()),
         }
+    }
+}
+
+/// Of this machine's architecture a plain name, of another one with the architecture in it.
+const fn static_name(program: Program, arch: Arch) -> &'static str {
+    let own = matches!((arch, Arch::HOST), (Arch::Amd64, Arch::Amd64) | (Arch::Arm64, Arch::Arm64));
+    match (program, own, arch) {
+        (Program::WarpRust, true, _) => "warp-rust-static",
+        (Program::WarpRust, _, Arch::Amd64) => "warp-rust-static-amd64",
+        (Program::WarpRust, _, Arch::Arm64) => "warp-rust-static-arm64",
+        (Program::ServicebusEmulator, true, _) => "servicebus-emulator-static",
+        (Program::ServicebusEmulator, _, Arch::Amd64) => "servicebus-emulator-static-amd64",
+        (Program::ServicebusEmulator, _, Arch::Arm64) => "servicebus-emulator-static-arm64",
+        (Program::BlobEmulator, true, _) => "blob-emulator-static",
+        (Program::BlobEmulator, _, Arch::Amd64) => "blob-emulator-static-amd64",
+        (Program::BlobEmulator, _, Arch::Arm64) => "blob-emulator-static-arm64",
+        (Program::DaprEmulator, true, _) => "dapr-emulator-static",
+        (Program::DaprEmulator, _, Arch::Amd64) => "dapr-emulator-static-amd64",
+        (Program::DaprEmulator, _, Arch::Arm64) => "dapr-emulator-static-arm64",
     }
 }
 
@@ -300,7 +350,7 @@ pub fn build(
     for (artefact, digest) in &stale {
         match artefact {
             Artefact::SpinRust => builder.guest(digest)?,
-            Artefact::WarpRustStatic => builder.static_program(*artefact, digest)?,
+            Artefact::Static(program, arch) => builder.static_program(*program, *arch, digest)?,
             Artefact::Azurite => builder.azurite(digest)?,
             Artefact::SpinTs | Artefact::ExpressTs => builder.typescript(*artefact, digest)?,
             _ => {}
@@ -336,9 +386,11 @@ impl<F: FnMut(Step)> Builder<'_, F> {
     /// every core. (Cargo compiles a crate once for each set of features, and what is built together shares them: with
     /// the others, the command and most of what it stands on would be compiled a second time.)
     fn host_programs(&mut self, stale: &BTreeMap<Artefact, String>) -> Result<(), BuildError> {
-        let others = [Artefact::Azurite, Artefact::SpinRust, Artefact::WarpRustStatic];
-        let programs =
-            stale.iter().filter(|(artefact, _)| !others.contains(artefact) && !artefact.is_typescript());
+        let programs = stale.iter().filter(|(artefact, _)| {
+            let another_way =
+                matches!(artefact, Artefact::Azurite | Artefact::SpinRust | Artefact::Static(..));
+            !another_way && !artefact.is_typescript()
+        });
         let (lab, others): (Vec<_>, Vec<_>) = programs.partition(|(artefact, _)| **artefact == Artefact::Lab);
         self.together(&lab)?;
         self.together(&others)
@@ -374,15 +426,22 @@ impl<F: FnMut(Step)> Builder<'_, F> {
         self.install(Artefact::SpinRust, made, digest, &command)
     }
 
-    fn static_program(&mut self, artefact: Artefact, digest: &str) -> Result<(), BuildError> {
+    /// One by one: what cargo builds together shares its features, and an image would depend on what else was asked for.
+    fn static_program(&mut self, program: Program, arch: Arch, digest: &str) -> Result<(), BuildError> {
         tools::cargo()?;
-        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-        self.add_target(&target)?;
-        let args = ["build", "--release", "--package", "warp-rust", "--target", &target];
-        let stripped = ["--config", "profile.release.strip=true"];
-        let command = cargo::Cargo::new(self.workspace.root(), &[&args[..], &stripped[..]].concat());
+        let target = arch.musl_target();
+        self.add_target(target)?;
+        // A linker that the toolchain brings along links for every machine; the one of this machine may not.
+        let linker = format!("target.{target}.linker=\"rust-lld\"");
+        let mut args = vec!["build", "--release", "--package", program.name(), "--target", target];
+        args.extend(["--config", "profile.release.strip=true"]);
+        if arch != Arch::HOST || !cfg!(target_os = "linux") {
+            args.extend(["--config", &linker]);
+        }
+        let artefact = Artefact::Static(program, arch);
+        let command = cargo::Cargo::new(self.workspace.root(), &args);
         let built = self.run(artefact.name(), &command)?;
-        let made = built.iter().find(|path| path.file_name().is_some_and(|name| name == "warp-rust"));
+        let made = built.iter().find(|path| path.file_name().is_some_and(|name| name == program.name()));
         self.install(artefact, made, digest, &command)
     }
 

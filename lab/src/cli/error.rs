@@ -4,6 +4,7 @@ use super::bench::BenchError;
 use crate::backend::LabError;
 use crate::build::BuildError;
 use crate::exit::Exit;
+use crate::image::ImageError;
 use crate::paths::NoWorkspace;
 
 /// Why a command failed.
@@ -12,6 +13,9 @@ pub(super) enum CliError {
     /// Something could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// An image could not be made.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The lab.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -44,7 +48,7 @@ impl From<NoWorkspace> for CliError {
 impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Build(_) => Exit::BuildFailed,
+            Self::Build(_) | Self::Image(_) => Exit::BuildFailed,
             Self::Lab(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::Service { .. } | Self::Stdout(_) | Self::Runtime(_) => Exit::StartFailed,
@@ -54,6 +58,7 @@ impl CliError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Build(error) => error.hint(),
+            Self::Image(error) => error.hint(),
             Self::Lab(error) => error.hint(),
             Self::Bench(error) => error.hint(),
             Self::Service { .. } => Some("choose another address with --listen".to_owned()),

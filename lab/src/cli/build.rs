@@ -31,9 +31,10 @@ pub(super) struct BuildArgs {
     /// Also as OCI images, each a layout in a folder of dist/images/.
     #[arg(long)]
     images: bool,
-    /// The architectures of the images that hold static programs: amd64, arm64 or both. Images with libraries of this
-    /// machine are for this machine, those of Spin applications for every one.
+    /// The architectures of the images that hold static programs, amd64, arm64 or both; this machine's without it. Images
+    /// with libraries of this machine are for this machine, those of Spin applications for every one.
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "images", default_value = Arch::HOST.as_str())]
+    #[arg(hide_default_value = true)]
     arch: Vec<Arch>,
 }
 

@@ -91,10 +91,20 @@ impl Call {
     }
 }
 
-/// The last lines of a text, without empty ones.
-pub(super) fn last_lines(text: &str, count: usize) -> Vec<String> {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines.iter().skip(lines.len().saturating_sub(count)).map(|line| (*line).to_owned()).collect()
+/// The last lines of a text, without empty ones and without colours: k3d's are there whoever reads them.
+fn last_lines(text: &str, count: usize) -> Vec<String> {
+    let lines: Vec<String> = text.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
+    lines.into_iter().rev().take(count).rev().collect()
+}
+
+/// A line without the sequences that colour it: an escape, a bracket, and all up to a letter.
+fn plain(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    for (place, part) in line.split("\u{1b}[").enumerate() {
+        let end = if place == 0 { Some(0) } else { part.find(char::is_alphabetic).map(|end| end + 1) };
+        plain.push_str(end.and_then(|end| part.get(end..)).unwrap_or_default());
+    }
+    plain
 }
 
 impl fmt::Display for Call {
@@ -228,9 +238,12 @@ mod tests {
 
     #[tokio::test]
     async fn failures_name_the_call_and_end_with_what_helps() {
-        let script = "echo one; echo 'Cannot connect to the Docker daemon at x' >&2; exit 4";
+        let script = "echo one; printf '\\033[31mFATA\\033[0m[0000] no\\n\\n' >&2; echo 'Cannot connect to the Docker daemon at x' >&2; exit 4";
         let error = Call::new("sh", ["-c", script]).run().await.expect_err("it failed");
-        assert!(error.to_string().contains("ended with exit status: 4\n  │ Cannot connect"), "{error}");
+        assert!(
+            error.to_string().contains("ended with exit status: 4\n  │ FATA[0000] no\n  │ Cannot connect"),
+            "{error}"
+        );
         assert_eq!(error.hint().as_deref(), Some("start the engine: sudo systemctl start docker"));
 
         let hangs = Call::new("sh", ["-c", "sleep 60"]).within(Duration::from_millis(100));

@@ -9,7 +9,7 @@ use kube::api::ListParams;
 
 use super::installs::{Done, Planned, Step};
 use super::limits;
-use super::provider::{Own, OwnKind};
+use super::provider::Own;
 use super::versions::Chart;
 use super::{Call, Cluster, ClusterError, NodeImage, Settings, ready};
 
@@ -66,7 +66,7 @@ fn step(
         .versions
         .charts
         .get(install.name())
-        .ok_or_else(|| unknown(settings, install.name()))?
+        .ok_or_else(|| settings.lacks(&format!("charts.{}", install.name())))?
         .clone();
     let calls = calls(settings, cluster, install.name(), &chart);
     let mut planned =
@@ -86,15 +86,13 @@ fn step(
     Ok(step.after(needs.iter().copied()).after(install.needs().iter().map(|install| install.name())))
 }
 
-fn unknown(settings: &Settings, name: &str) -> ClusterError {
-    let path = settings.workspace.cluster_files().join("versions.toml");
-    ClusterError::Template { path, source: format!("it has no charts.{name}").into() }
-}
-
 /// The calls that install a chart: manifests first, of which helm upgrades none that are in a chart.
 fn calls(settings: &Settings, cluster: &Cluster, name: &str, chart: &Chart) -> Vec<Call> {
     let kubeconfig = cluster.kubeconfig.display().to_string();
     let kubectl = |manifest: &String| {
+        let base = manifest.rsplit('/').next().unwrap_or(manifest);
+        let at_hand = settings.charts.as_ref().map(|folder| folder.join(base).display().to_string());
+        let manifest = at_hand.as_ref().unwrap_or(manifest);
         let apply = [
             "apply",
             "--server-side",
@@ -111,11 +109,14 @@ fn calls(settings: &Settings, cluster: &Cluster, name: &str, chart: &Chart) -> V
     let values = settings.workspace.cluster_files().join(format!("charts/{name}.yaml")).display().to_string();
     let release = chart.release.as_deref().unwrap_or(name);
     let namespace = chart.namespace.as_deref().unwrap_or("default");
-    let mut helm =
-        Call::new("helm", ["upgrade", "--install", release, &chart.chart, "--version", &chart.version]);
-    if let Some(repository) = &chart.repository {
-        helm = helm.and(["--repo", repository]);
-    }
+    let helm = Call::new("helm", ["upgrade", "--install", release]);
+    let helm = match (&settings.charts, &chart.repository) {
+        (Some(folder), _) => helm.and([folder.join(name).display().to_string()]),
+        (None, Some(repository)) => {
+            helm.and([chart.chart.as_str(), "--version", &chart.version, "--repo", repository])
+        }
+        (None, None) => helm.and([chart.chart.as_str(), "--version", &chart.version]),
+    };
     let helm = helm
         .and(["--namespace", namespace, "--create-namespace", "--values", &values])
         .and(["--kubeconfig", &kubeconfig, "--kube-context", &cluster.context])
@@ -159,12 +160,8 @@ pub(super) fn node_image(own: &Own) -> Result<Option<Call>, ClusterError> {
     if own.settings.node_image != NodeImage::Own {
         return Ok(None);
     }
-    let program = match own.kind {
-        OwnKind::K3d => "k3d",
-        OwnKind::Kind => "kind",
-    };
-    let node = own.settings.versions.nodes.get(program).map(|images| &images.own);
-    let node = node.ok_or_else(|| unknown(&own.settings, program))?;
+    let program = own.program();
+    let Some(node) = own.settings.node_version(program)? else { return Ok(None) };
     let sum = |architecture: &'static str| {
         let missing = || ClusterError::NoChecksum { shim: node.shim.clone(), architecture };
         node.sha256.get(architecture).ok_or_else(missing)

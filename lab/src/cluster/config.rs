@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::limits;
+use super::versions::{NodeImages, NodeVersion};
 use super::{ClusterError, NodeImage, Registry, Settings};
 
 /// What a cluster is called, and where its registry answers. Two checkouts may have labs of one name, so names carry a part of
@@ -121,17 +122,33 @@ pub(super) struct NodeChoice {
 }
 
 impl Settings {
+    fn images(&self, program: &'static str) -> Result<&NodeImages, ClusterError> {
+        self.versions.nodes.get(program).ok_or_else(|| self.lacks(&format!("nodes.{program}")))
+    }
+
+    /// The error that `k3d/versions.toml` lacks something.
+    pub(super) fn lacks(&self, what: &str) -> ClusterError {
+        let path = self.workspace.cluster_files().join("versions.toml");
+        ClusterError::Template { path, source: format!("it has no {what}").into() }
+    }
+
+    /// What is known of the node image; nothing of one that only the user knows.
+    pub(super) fn node_version(&self, program: &'static str) -> Result<Option<&NodeVersion>, ClusterError> {
+        let images = self.images(program)?;
+        Ok(match &self.node_image {
+            NodeImage::Published => Some(&images.published),
+            NodeImage::Own => Some(&images.own),
+            NodeImage::Named(_) => None,
+        })
+    }
+
     pub(super) fn node(&self, program: &'static str) -> Result<NodeChoice, ClusterError> {
-        let path = || self.workspace.cluster_files().join("versions.toml");
-        let missing =
-            |what: &str| ClusterError::Template { path: path(), source: format!("it has no {what}").into() };
-        let images = self.versions.nodes.get(program).ok_or_else(|| missing(&format!("nodes.{program}")))?;
-        let image = match &self.node_image {
-            NodeImage::Published => images.published.image.clone(),
-            NodeImage::Own => images.own.image.clone(),
-            NodeImage::Named(image) => image.clone(),
+        let image = match (&self.node_image, self.node_version(program)?) {
+            (NodeImage::Named(image), _) => image.clone(),
+            (_, known) => known.map(|known| known.image.clone()).unwrap_or_default(),
         };
-        let base = images.own.base.clone().ok_or_else(|| missing(&format!("nodes.{program}.own.base")))?;
+        let base = self.images(program)?.own.base.clone();
+        let base = base.ok_or_else(|| self.lacks(&format!("nodes.{program}.own.base")))?;
         Ok(NodeChoice { image, base_without_shim: base })
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::call::CallError;
 use super::versions::VersionsError;
+use super::wasm::CannotRun;
 use crate::exit::Exit;
 
 /// Why a cluster could not be made, reached or removed.
@@ -35,6 +36,9 @@ pub enum ClusterError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A Wasm application needs another Spin than the nodes have.
+    #[error(transparent)]
+    CannotRun(#[from] CannotRun),
     /// The user's kubeconfig names no such context, or cannot be read.
     #[error("no context {} in the kubeconfig", context.as_deref().map_or("is current".to_owned(), |name| format!("'{name}'")))]
     NoContext {
@@ -89,9 +93,11 @@ impl ClusterError {
         match self {
             Self::Call(CallError::Missing { .. }) => Exit::ProgramMissing,
             Self::Call(_) | Self::File { .. } => Exit::StartFailed,
-            Self::Versions(_) | Self::Template { .. } | Self::NoContext { .. } | Self::NoChecksum { .. } => {
-                Exit::Usage
-            }
+            Self::Versions(_)
+            | Self::CannotRun(_)
+            | Self::Template { .. }
+            | Self::NoContext { .. }
+            | Self::NoChecksum { .. } => Exit::Usage,
             Self::Refused { .. } => Exit::Unavailable,
             Self::NotReady { .. } => Exit::NotReady,
             Self::Undone { source, .. } => source.exit(),
@@ -102,6 +108,7 @@ impl ClusterError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Call(error) => error.hint(),
+            Self::CannotRun(error) => Some(error.hint()),
             Self::NoContext { .. } => Some("kubectl config get-contexts, then --context NAME".to_owned()),
             Self::Refused { .. } => Some("log in to the cluster again, then: kubectl get nodes".to_owned()),
             Self::NotReady { .. } => {

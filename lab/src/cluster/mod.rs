@@ -49,6 +49,8 @@ pub struct Settings {
     pub made_within: Duration,
     /// How long it may take from then on until the cluster can take pods.
     pub ready_within: Duration,
+    /// A folder with the charts by name, and their manifests by file name, for machines that reach no repository: `LAB_CHARTS`.
+    pub charts: Option<PathBuf>,
     /// The versions.
     pub versions: Versions,
 }
@@ -69,6 +71,7 @@ impl Settings {
             node_image: NodeImage::Published,
             made_within: limits::CLUSTER_CREATED,
             ready_within: limits::CLUSTER_READY,
+            charts: std::env::var_os("LAB_CHARTS").filter(|folder| !folder.is_empty()).map(PathBuf::from),
             versions,
         })
     }

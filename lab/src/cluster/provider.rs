@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::config::{self, Names};
 use super::installs::{Done, Planned};
 use super::limits;
+use super::wasm::Guest;
 use super::{Call, CallError, Cluster, ClusterError, Current, Settings, evidence, k3d, kind, ready};
 use crate::paths::LabFiles;
 
@@ -102,6 +103,24 @@ impl Provider {
         }
     }
 
+    /// Whether the nodes can run these Wasm files. Of a foreign cluster nobody knows which shim it has, so there only its pods
+    /// can tell.
+    ///
+    /// # Errors
+    /// Fails where a file cannot be read, or needs another Spin than that of the nodes' shim: both versions are named.
+    pub fn check_guests(&self, files: &[PathBuf]) -> Result<(), ClusterError> {
+        let Self::Own(own) = self else { return Ok(()) };
+        let Some(node) = own.settings.node_version(own.program())? else { return Ok(()) };
+        for path in files {
+            let failed = |source| ClusterError::File { operation: "read", path: path.clone(), source };
+            let wasm = std::fs::read(path).map_err(failed)?;
+            let guest = Guest::read(&wasm).map_err(|error| failed(std::io::Error::other(error)))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            guest.check(&name, &own.settings.versions.sdks, node)?;
+        }
+        Ok(())
+    }
+
     /// Makes the cluster if it is not there, starts it if it is stopped, and waits until it can take pods. What an earlier call
     /// has left half-made, or made from other settings, is removed first.
     ///
@@ -174,6 +193,14 @@ impl Own {
             network: Some(network),
             label: self.label(),
             nodes: Vec::new(),
+        }
+    }
+
+    /// The name of the program that makes it, as `k3d/versions.toml` has it.
+    pub(super) fn program(&self) -> &'static str {
+        match self.kind {
+            OwnKind::K3d => "k3d",
+            OwnKind::Kind => "kind",
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Versions {
     pub sdks: Sdks,
     /// What helm installs, by name.
     pub charts: BTreeMap<String, Chart>,
+    /// Charts whose objects the lab writes itself, by name.
+    pub follows: BTreeMap<String, String>,
     /// Other images, by what they are.
     pub images: BTreeMap<String, String>,
 }
@@ -156,6 +158,9 @@ impl Versions {
         rows.push(row("wasi-http-proxy (JavaScript)", &self.sdks.javascript, String::new()));
         for (name, chart) in &self.charts {
             rows.push(row(&format!("chart {name}"), &chart.version, chart.chart.clone()));
+        }
+        for (name, version) in &self.follows {
+            rows.push(row(name, version, "its objects are the lab's own".to_owned()));
         }
         for (name, image) in &self.images {
             rows.push(row(

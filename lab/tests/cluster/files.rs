@@ -169,7 +169,6 @@ fn b2_every_file_names_the_versions_that_versions_toml_has() {
         assert!(own.base.is_some());
     }
     let dapr = &versions.charts["dapr"].version;
-    assert!(read("k3d/charts/dapr-shared.yaml").contains(&format!("tag: {dapr}\n")));
     assert!(versions.images["daprd"].ends_with(&format!(":{dapr}")));
     let azurite: Value = serde_json::from_str(&read("emulators/azurite/package.json")).expect("JSON");
     let azurite = azurite["dependencies"]["azurite"].as_str().expect("text");
@@ -201,4 +200,60 @@ fn b2_every_version_is_a_row() {
     ] {
         assert!(text.contains(words), "{words} is not in:\n{text}");
     }
+}
+
+#[test]
+fn b19_the_workflow_installs_what_versions_toml_has_and_verifies_it() {
+    let versions = Versions::read(&Workspace::at(root())).expect("versions");
+    let workflow = yaml(&read(".github/workflows/k3d.yml"));
+    for (name, program) in [("K3D", "k3d"), ("HELM", "helm"), ("KUBECTL", "kubectl"), ("KIND", "kind")] {
+        let wanted = &versions.programs[program].version;
+        assert_eq!(workflow["env"][format!("{name}_VERSION")], wanted.as_str(), "{program}");
+    }
+    assert_eq!(workflow["env"]["NODE_IMAGE"], versions.nodes["k3d"].published.image.as_str());
+    assert_eq!(workflow["env"]["REGISTRY_IMAGE"], versions.images["registry"].as_str());
+    let job = &workflow["jobs"]["e2e"];
+    let rows = job["strategy"]["matrix"]["include"].as_array().expect("rows");
+    let machines: Vec<String> =
+        rows.iter().map(|row| format!("{} {}", row["backend"], row["arch"]).replace('"', "")).collect();
+    assert!(
+        machines.contains(&"k3d amd64".to_owned()) && machines.contains(&"k3d arm64".to_owned()),
+        "{machines:?}"
+    );
+    for row in rows {
+        let arch = row["arch"].as_str().expect("text");
+        for program in ["k3d", "helm", "kubectl"] {
+            let wanted = &versions.programs[program].sha256[arch];
+            assert_eq!(row[format!("{program}_sha256")], wanted.as_str(), "{program} {arch}");
+        }
+    }
+    assert!(job["timeout-minutes"].is_number(), "it has a budget");
+    let steps = job["steps"].as_array().expect("steps");
+    let has = |words: &str| steps.iter().any(|step| step.to_string().contains(words));
+    assert!(has("cargo test --package tests --test e2e") && has("docker save") && has("docker load"));
+    let bundle =
+        steps.iter().find(|step| step["uses"].to_string().contains("upload-artifact")).expect("a bundle");
+    assert_eq!(bundle["if"], "failure()");
+    assert!(bundle["with"]["path"].to_string().contains("!.lab/**/kubeconfig*"), "credentials stay");
+}
+
+/// A tag of an action can be moved to other code; a commit cannot.
+#[test]
+fn b19_workflows_may_little_and_name_actions_by_commit() {
+    let mut actions = 0;
+    for name in ["ci", "images", "k3d"] {
+        let text = read(&format!(".github/workflows/{name}.yml"));
+        let workflow = yaml(&text);
+        assert_eq!(workflow["permissions"], serde_json::json!({ "contents": "read" }), "{name}");
+        assert_eq!(workflow["concurrency"]["cancel-in-progress"], true, "{name}");
+        for line in text.lines().filter(|line| line.contains("uses: ")) {
+            let commit = line.split('@').nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+            assert!(
+                commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{name}: {line}"
+            );
+            actions += 1;
+        }
+    }
+    assert!(actions > 5, "{actions}");
 }

@@ -131,3 +131,23 @@ fn the_plan_of_an_install_says_when_it_is_skipped_and_what_it_calls() {
         assert!(lines[1].starts_with("helm upgrade --install dapr dapr --version 1.18.3"), "{lines:?}");
     });
 }
+
+#[test]
+fn charts_at_hand_are_installed_where_no_repository_is_in_reach() {
+    case("installing::charts_at_hand_are_installed_where_no_repository_is_in_reach", async |fakes| {
+        let mut settings = fakes.settings();
+        settings.charts = Some("/charts".into());
+        let cluster = cluster(&fakes, &settings);
+        fakes.install(&[]);
+        let steps = steps(&settings, &cluster, &ALL, &[]).expect("steps");
+        Graph::new(steps).expect("a graph").run(|_| {}).await.expect("they are installed");
+        let calls = fakes.calls();
+        assert!(!calls.iter().any(|call| call.contains("://") || call.contains("--version")), "{calls:?}");
+        for words in [
+            "helm upgrade --install dapr /charts/dapr --namespace",
+            "--filename /charts/spin-operator.crds.yaml ",
+        ] {
+            assert!(calls.iter().any(|call| call.contains(words)), "{words} is not in {calls:?}");
+        }
+    });
+}

@@ -410,6 +410,35 @@ fn b20_an_own_node_image_is_built_with_its_checksums_or_not_at_all() {
 }
 
 #[test]
+fn b2_a_guest_that_the_nodes_cannot_run_is_refused_before_a_cluster_is_made() {
+    case("b2_a_guest_that_the_nodes_cannot_run_is_refused_before_a_cluster_is_made", async |fakes| {
+        let write = |name: &str, bytes: &[u8]| {
+            let path = fakes.workspace().root().join(name);
+            std::fs::write(&path, bytes).expect("a file");
+            path
+        };
+        // A module with one export: the length of the section, one row, the length of its name, the name, kind and index.
+        let module = |export: &str| {
+            let name = u8::try_from(export.len()).expect("short");
+            [b"\0asm\x01\0\0\0\x07", &[name + 4, 1, name][..], export.as_bytes(), &[0, 0]].concat()
+        };
+        let good = write("good.wasm", &module("spin-sdk-version-5-2"));
+        let new = write("new.wasm", &module("spin-sdk-version-7-0"));
+        let (k3d, kind) = (Provider::k3d(fakes.settings()), Provider::kind(fakes.settings()));
+        for provider in [&k3d, &kind] {
+            provider.check_guests(std::slice::from_ref(&good)).expect("it runs");
+        }
+        let error = k3d.check_guests(&[good, new.clone()]).expect_err("it does not run");
+        let said = "new.wasm was written with spin-sdk 7.0, which needs Spin 4.0.0 or newer; shim 0.24.0 has Spin 3.6.3";
+        assert_eq!((error.to_string().as_str(), error.exit()), (said, Exit::Usage));
+        assert!(kind.check_guests(&[new]).is_err(), "of a shim that tells no Spin the least is assumed");
+        let garbage = write("garbage.wasm", b"#!/bin/sh");
+        assert!(matches!(k3d.check_guests(&[garbage]), Err(ClusterError::File { .. })));
+        assert!(fakes.calls().is_empty());
+    });
+}
+
+#[test]
 fn a_kind_cluster_is_made_with_a_registry_beside_it() {
     case("a_kind_cluster_is_made_with_a_registry_beside_it", async |mut fakes| {
         let provider = Provider::kind(fakes.settings());

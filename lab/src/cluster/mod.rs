@@ -56,22 +56,25 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a lab: one node beside the first, all alike, from the published image.
+    /// The settings of a lab: one node beside the first, all alike, from the image that `LAB_NODE_IMAGE` says (`published`,
+    /// `own`, or an image's name), else the published one.
     ///
     /// # Errors
     /// Fails where the workspace's versions cannot be read.
     pub fn new(workspace: Workspace, lab: &str) -> Result<Self, ClusterError> {
         let versions = Versions::read(&workspace)?;
         let lab = lab.to_owned();
+        let of = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         Ok(Self {
             workspace,
             lab,
             agents: 1,
             mixed_pools: false,
-            node_image: NodeImage::Published,
+            node_image: of("LAB_NODE_IMAGE")
+                .map_or(NodeImage::Published, |word| NodeImage::of(&word.to_string_lossy())),
             made_within: limits::CLUSTER_CREATED,
             ready_within: limits::CLUSTER_READY,
-            charts: std::env::var_os("LAB_CHARTS").filter(|folder| !folder.is_empty()).map(PathBuf::from),
+            charts: of("LAB_CHARTS").map(PathBuf::from),
             versions,
         })
     }
@@ -86,6 +89,16 @@ pub enum NodeImage {
     Own,
     /// Any other.
     Named(String),
+}
+
+impl NodeImage {
+    fn of(word: &str) -> Self {
+        match word {
+            "published" => Self::Published,
+            "own" => Self::Own,
+            image => Self::Named(image.to_owned()),
+        }
+    }
 }
 
 /// A cluster that applications can be deployed to.
@@ -129,4 +142,16 @@ pub struct Node {
     pub kubelet: String,
     /// The pool that its label names.
     pub pool: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_image_is_one_of_two_words_or_a_name() {
+        assert_eq!(NodeImage::of("published"), NodeImage::Published);
+        assert_eq!(NodeImage::of("own"), NodeImage::Own);
+        assert_eq!(NodeImage::of("me/node:1"), NodeImage::Named("me/node:1".to_owned()));
+    }
 }

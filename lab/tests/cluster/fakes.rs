@@ -33,6 +33,8 @@ pub fn case(name: &str, body: impl AsyncFnOnce(Fakes)) {
         .args(["--exact", name, "--nocapture"])
         .env("PATH", &bin)
         .env(FOLDER, folder.path())
+        .env_remove("LAB_CHARTS")
+        .env_remove("LAB_NODE_IMAGE")
         .output()
         .expect("the case runs");
     let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

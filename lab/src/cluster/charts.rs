@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::Api;
 use kube::api::ListParams;
 
-use super::installs::{Done, Planned, Step};
+use super::installs::{Done, Planned, Step, StepError};
 use super::limits;
 use super::provider::Own;
 use super::versions::Chart;
@@ -74,15 +74,8 @@ fn step(
     planned.extend(calls.iter().cloned().map(Planned::Call));
     let cluster = cluster.clone();
     let within = calls.iter().map(|call| call.within).sum::<Duration>() + limits::API_ANSWER * 3;
-    let step = Step::new(install.name(), within, planned, move || async move {
-        if is_there(&cluster, &chart).await {
-            return Ok(Done::Unchanged);
-        }
-        for call in calls {
-            call.run().await?;
-        }
-        Ok(Done::Changed)
-    });
+    let name = install.name();
+    let step = Step::new(name, within, planned, move || self::install(cluster, name, chart, calls));
     Ok(step.after(needs.iter().copied()).after(install.needs().iter().map(|install| install.name())))
 }
 
@@ -126,33 +119,92 @@ fn calls(settings: &Settings, cluster: &Cluster, name: &str, chart: &Chart) -> V
     calls
 }
 
-/// Whether everything that a chart deploys is there, in its version, and available. Any doubt is a no: helm finds out.
-async fn is_there(cluster: &Cluster, chart: &Chart) -> bool {
+/// What there is of a chart in a cluster.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// Nothing, or nobody could say: helm finds out.
+    Nothing,
+    /// Something of another version.
+    Other(String),
+    /// Everything in its version, and not all of it is available.
+    Starting,
+    /// Everything in its version, available.
+    Ready,
+}
+
+/// Looks for the workloads of a chart in its namespace.
+async fn look(cluster: &Cluster, chart: &Chart) -> Found {
     let (Some(namespace), Ok(client)) =
         (&chart.namespace, ready::client(&cluster.kubeconfig, &cluster.context).await)
     else {
-        return false;
+        return Found::Nothing;
     };
     let all = ListParams::default();
     let deployments = Api::<Deployment>::namespaced(client.clone(), namespace).list(&all).await;
     let sets = Api::<StatefulSet>::namespaced(client, namespace).list(&all).await;
-    let (Ok(deployments), Ok(sets)) = (deployments, sets) else { return false };
+    let (Ok(deployments), Ok(sets)) = (deployments, sets) else { return Found::Nothing };
+    // Of each workload its version, the replicas that it should have, and those that it has.
+    let of_deployments = deployments.items.iter().map(|one| {
+        let wanted = one.spec.as_ref().and_then(|spec| spec.replicas);
+        (&one.metadata.labels, wanted, one.status.as_ref().and_then(|status| status.available_replicas))
+    });
+    let of_sets = sets.items.iter().map(|one| {
+        let wanted = one.spec.as_ref().and_then(|spec| spec.replicas);
+        (&one.metadata.labels, wanted, one.status.as_ref().and_then(|status| status.ready_replicas))
+    });
     let version = chart.version.trim_start_matches('v');
-    let labelled = |labels: Option<&std::collections::BTreeMap<String, String>>| {
-        let found = labels.and_then(|labels| labels.get("app.kubernetes.io/version"));
-        found.is_some_and(|found| found.trim_start_matches('v') == version)
-    };
-    !deployments.items.is_empty()
-        && deployments.items.iter().all(|one| {
-            let wanted = one.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-            let ready = one.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-            labelled(one.metadata.labels.as_ref()) && ready >= wanted
-        })
-        && sets.items.iter().all(|one| {
-            let wanted = one.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-            let ready = one.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
-            labelled(one.metadata.labels.as_ref()) && ready >= wanted
-        })
+    let mut found = Found::Nothing;
+    for (labels, wanted, has) in of_deployments.chain(of_sets) {
+        let label = labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/version"));
+        match label.map(|label| label.trim_start_matches('v')) {
+            Some(label) if label == version => {}
+            other => return Found::Other(other.unwrap_or("unknown").to_owned()),
+        }
+        let ready = has.unwrap_or(0) >= wanted.unwrap_or(1);
+        found = if ready && found != Found::Starting { Found::Ready } else { Found::Starting };
+    }
+    found
+}
+
+/// Another version than the lab's in a cluster that the lab did not make: others may need it, so it stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name} {found} is in namespace {namespace} of a cluster that the lab did not make, and {wanted} is needed"
+)]
+pub struct OtherVersion {
+    /// What.
+    pub name: &'static str,
+    /// Where.
+    pub namespace: String,
+    /// Which version is there.
+    pub found: String,
+    /// Which is needed.
+    pub wanted: String,
+}
+
+/// Installs what is not there; of a foreign cluster it changes nothing that is.
+async fn install(
+    cluster: Cluster,
+    name: &'static str,
+    chart: Chart,
+    calls: Vec<Call>,
+) -> Result<Done, StepError> {
+    loop {
+        match look(&cluster, &chart).await {
+            Found::Ready => return Ok(Done::Unchanged),
+            Found::Other(found) if cluster.is_foreign() => {
+                let (namespace, wanted) = (chart.namespace.unwrap_or_default(), chart.version);
+                return Err(OtherVersion { name, namespace, found, wanted }.into());
+            }
+            // The step's own time ends this.
+            Found::Starting if cluster.is_foreign() => tokio::time::sleep(limits::CLUSTER_POLL).await,
+            Found::Nothing | Found::Other(_) | Found::Starting => break,
+        }
+    }
+    for call in calls {
+        call.run().await?;
+    }
+    Ok(Done::Changed)
 }
 
 /// The call that builds the own node image, if that is wanted.

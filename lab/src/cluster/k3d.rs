@@ -81,7 +81,8 @@ pub(super) async fn delete(own: &Own) -> Result<Vec<String>, ClusterError> {
         call.run().await?;
         removed.push(format!("k3d cluster {cluster}"));
     }
-    removed.extend(remove_containers(&format!("k3d.cluster={cluster}")).await?);
+    removed.extend(remove_containers(&format!("label=k3d.cluster={cluster}")).await?);
+    removed.extend(remove_containers(&format!("name=^{}$", own.names.registry)).await?);
     removed.extend(remove("network", &format!("name=^k3d-{cluster}$")).await?);
     removed.extend(remove("volume", &format!("name=^k3d-{cluster}-images$")).await?);
     Ok(removed)

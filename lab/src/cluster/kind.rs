@@ -62,6 +62,6 @@ pub(super) async fn delete(own: &Own) -> Result<Vec<String>, ClusterError> {
         call.within(limits::CLUSTER_DELETED).run().await?;
         removed.push(format!("kind cluster {cluster}"));
     }
-    removed.extend(remove_containers(&format!("io.x-k8s.kind.cluster={cluster}")).await?);
+    removed.extend(remove_containers(&format!("label=io.x-k8s.kind.cluster={cluster}")).await?);
     Ok(removed)
 }

@@ -120,6 +120,13 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
 }
 
+impl Cluster {
+    /// Whether somebody else has made it.
+    pub fn is_foreign(&self) -> bool {
+        self.network.is_none()
+    }
+}
+
 /// One registry under two names: from outside and from the nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registry {

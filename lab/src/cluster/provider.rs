@@ -378,7 +378,7 @@ impl Own {
         let mut removed = Vec::new();
         let own = self.label();
         // What stands on the cluster's network keeps it from being removed.
-        removed.extend(remove_containers(&own).await?);
+        removed.extend(remove_containers(&format!("label={own}")).await?);
         removed.extend(match self.kind {
             OwnKind::K3d => k3d::delete(self).await?,
             OwnKind::Kind => kind::delete(self).await?,
@@ -397,10 +397,9 @@ impl Own {
     }
 }
 
-/// Removes the containers with a label, running or not, and their anonymous volumes.
-pub(super) async fn remove_containers(label: &str) -> Result<Vec<String>, ClusterError> {
-    let list = ["container", "ls", "--all", "--filter", &format!("label={label}"), "--format", "{{.Names}}"]
-        .map(str::to_owned);
+/// Removes the containers that a filter finds, running or not, and their anonymous volumes.
+pub(super) async fn remove_containers(filter: &str) -> Result<Vec<String>, ClusterError> {
+    let list = ["container", "ls", "--all", "--filter", filter, "--format", "{{.Names}}"].map(str::to_owned);
     let names = lines(&Call::new("docker", list).run().await?);
     if !names.is_empty() {
         let call = Call::new("docker", ["container", "rm", "--force", "--volumes"]).and(names.clone());

@@ -151,3 +151,39 @@ fn charts_at_hand_are_installed_where_no_repository_is_in_reach() {
         }
     });
 }
+
+#[test]
+fn what_a_foreign_cluster_has_in_another_version_stays_as_it_is() {
+    case("installing::what_a_foreign_cluster_has_in_another_version_stays_as_it_is", async |fakes| {
+        let settings = fakes.settings();
+        let own = cluster(&fakes, &settings);
+        let foreign = Cluster { network: None, ..own };
+        fakes.install(&[]);
+        let run = async || {
+            let steps = steps(&settings, &foreign, &[Install::Dapr], &[]).expect("steps");
+            Graph::new(steps).expect("a graph").run(|_| {}).await
+        };
+        put(&fakes, "dapr-system", "1.16.9", 1);
+        let error = run().await.expect_err("it is another's");
+        let said = "dapr 1.16.9 is in namespace dapr-system of a cluster that the lab did not make, and 1.18.3 is needed";
+        assert_eq!(error.source.to_string(), said);
+        // One that starts is waited for.
+        put(&fakes, "dapr-system", "1.18.3", 0);
+        let (timings, ()) = tokio::join!(run(), async { put(&fakes, "dapr-system", "1.18.3", 1) });
+        assert_eq!(timings.expect("it is ready").steps[0].done, Done::Unchanged);
+        assert_eq!(fakes.calls(), Vec::<String>::new());
+        // Where there is nothing it is installed.
+        fakes.api.put(
+            "/apis/apps/v1/namespaces/dapr-system/deployments",
+            200,
+            list("DeploymentList", "apps/v1", Vec::new()),
+        );
+        fakes.api.put(
+            "/apis/apps/v1/namespaces/dapr-system/statefulsets",
+            200,
+            list("StatefulSetList", "apps/v1", Vec::new()),
+        );
+        run().await.expect("it is installed");
+        assert_eq!(fakes.calls().len(), 1);
+    });
+}

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 
 use super::installs::{Done, Planned, Step, StepError};
 use super::limits;
@@ -201,10 +202,42 @@ async fn install(
             Found::Nothing | Found::Other(_) | Found::Starting => break,
         }
     }
-    for call in calls {
-        call.run().await?;
+    let secret = (name == Install::SpinOperator.name()).then_some(OPERATOR_SECRET);
+    let all = async {
+        for call in calls {
+            call.run().await?;
+        }
+        Ok(Done::Changed)
+    };
+    tokio::select! {
+        done = all => done,
+        never = hasten(&cluster, chart.namespace.as_deref().zip(secret)) => match never {},
     }
-    Ok(Done::Changed)
+}
+
+/// The certificate of the Spin operator's webhooks, as its chart calls it.
+const OPERATOR_SECRET: &str = "webhook-server-cert";
+
+/// A pod that mounts a secret which is made after it waits for long: the kubelet looks for it with pauses that double, up to two
+/// minutes. So when the secret is there, pods that still wait are replaced by new ones, which find it at once. What fails here
+/// only costs time.
+async fn hasten(cluster: &Cluster, what: Option<(&str, &str)>) -> std::convert::Infallible {
+    if let Some((namespace, secret)) = what
+        && let Ok(client) = ready::client(&cluster.kubeconfig, &cluster.context).await
+    {
+        let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+        while !matches!(secrets.get_opt(secret).await, Ok(Some(_))) {
+            tokio::time::sleep(limits::CLUSTER_POLL).await;
+        }
+        let pods = Api::<Pod>::namespaced(client, namespace);
+        let waiting = ListParams::default().fields("status.phase=Pending");
+        for pod in pods.list(&waiting).await.map(|list| list.items).unwrap_or_default() {
+            // A replacement that was created after the secret is ready soon; there is none yet at this point.
+            let name = pod.metadata.name.unwrap_or_default();
+            let _ = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The call that builds the own node image, if that is wanted.

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use lab::cluster::Settings;
 use lab::paths::Workspace;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// The programs that may be called.
 pub const PROGRAMS: [&str; 5] = ["docker", "helm", "k3d", "kind", "kubectl"];
@@ -134,13 +136,15 @@ impl Fakes {
 pub struct Api {
     url: String,
     answers: Arc<Mutex<BTreeMap<String, (u16, Value)>>>,
+    requests: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Notify>,
 }
 
 impl Api {
     async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let api = Self { url, answers: Arc::default() };
+        let api = Self { url, answers: Arc::default(), requests: Arc::default(), asked: Arc::default() };
         let router = Router::new().fallback(answer).with_state(api.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         api
@@ -149,6 +153,26 @@ impl Api {
     /// Answers requests of a path.
     pub fn put(&self, path: &str, status: u16, value: Value) {
         self.answers.lock().expect("the answers").insert(path.to_owned(), (status, value));
+    }
+
+    /// The requests so far: `DELETE /api/v1/…`.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().expect("the requests").clone()
+    }
+
+    /// Waits for a request.
+    pub async fn asked(&self, request: &str) {
+        let asked = async {
+            loop {
+                let next = self.asked.notified();
+                if self.requests().iter().any(|known| known == request) {
+                    return;
+                }
+                next.await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(30), asked).await;
+        assert!(waited.is_ok(), "waited for {request}; seen: {:?}", self.requests());
     }
 
     /// A cluster that can take pods.
@@ -181,7 +205,9 @@ impl Api {
     }
 }
 
-async fn answer(State(api): State<Api>, uri: Uri) -> Response {
+async fn answer(State(api): State<Api>, method: Method, uri: Uri) -> Response {
+    api.requests.lock().expect("the requests").push(format!("{method} {}", uri.path()));
+    api.asked.notify_waiters();
     let found = api.answers.lock().expect("the answers").get(uri.path()).cloned();
     let (status, value) = found.unwrap_or_else(|| (404, failure(404, "not found")));
     (StatusCode::from_u16(status).expect("a status"), axum::Json(value)).into_response()

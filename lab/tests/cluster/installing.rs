@@ -187,3 +187,34 @@ fn what_a_foreign_cluster_has_in_another_version_stays_as_it_is() {
         assert_eq!(fakes.calls().len(), 1);
     });
 }
+
+/// The operator took 80 s to start: its pod was made before its certificate, and the kubelet looked again only after long pauses.
+#[test]
+fn a_pod_that_waits_for_a_certificate_is_replaced_when_it_is_there() {
+    case("installing::a_pod_that_waits_for_a_certificate_is_replaced_when_it_is_there", async |mut fakes| {
+        let settings = fakes.settings();
+        let cluster = cluster(&fakes, &settings);
+        // helm waits until the case says so.
+        fakes.on("'helm upgrade --install spin-operator '*", "until [ -e ready ]; do sleep 0.01; done");
+        fakes.install(&[]);
+        let pod = json!({ "metadata": { "name": "waits" }, "spec": { "containers": [] } });
+        let pods = "/api/v1/namespaces/spin-operator/pods";
+        fakes.api.put(pods, 200, list("PodList", "v1", vec![pod.clone()]));
+        fakes.api.put(&format!("{pods}/waits"), 200, pod);
+        let steps =
+            steps(&settings, &cluster, &[Install::CertManager, Install::SpinOperator], &[]).expect("steps");
+        let graph = Graph::new(steps).expect("a graph");
+        let watch = async {
+            let secret = "/api/v1/namespaces/spin-operator/secrets/webhook-server-cert";
+            fakes.api.asked(&format!("GET {secret}")).await;
+            let delete = format!("DELETE {pods}/waits");
+            assert!(!fakes.api.requests().contains(&delete), "there is no certificate yet");
+            let there = json!({ "kind": "Secret", "apiVersion": "v1", "metadata": { "name": "webhook-server-cert" } });
+            fakes.api.put(secret, 200, there);
+            fakes.api.asked(&delete).await;
+            fakes.touch("ready");
+        };
+        let (timings, ()) = tokio::join!(graph.run(|_| {}), watch);
+        assert_eq!(timings.expect("it is installed").steps.len(), 2);
+    });
+}

@@ -1,6 +1,8 @@
-//! What the test targets share: waiting for a condition.
+//! What the test targets share: waiting for a condition, and saying why a case does not run.
 //!
 //! It must not know a process, a pid, a pod or a back end.
+
+pub mod skips;
 
 use std::fmt::Debug;
 use std::future::Future;

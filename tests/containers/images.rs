@@ -9,7 +9,7 @@ use crate::stage::{Stage, answers, assembled, url, workspace};
 
 async fn serves(case: &'static str, part: Part, port: u16, path: &str, status: u16) {
     let Some(stage) = Stage::open(case).await else { return };
-    let Some(running) = stage.start(stage.image(part).await).await else { return };
+    let running = stage.start(stage.image(part).await).await;
     answers(case, &format!("{}{path}", url(&running, port).await), status).await;
 }
 
@@ -50,7 +50,7 @@ async fn a_program_that_refuses_its_arguments_ends_and_says_why() {
     let case = "an image with wrong arguments";
     let Some(stage) = Stage::open(case).await else { return };
     let image = stage.image(Part::BlobEmulator).await.with_cmd(["--no-such-flag"]);
-    let Some(running) = stage.start(image).await else { return };
+    let running = stage.start(image).await;
     let code = tests::until("the end", std::time::Duration::from_secs(20), || async {
         running.exit_code().await.unwrap().ok_or("it runs")
     })
@@ -78,7 +78,7 @@ async fn the_dockerfiles_make_images_that_serve() {
             .build_image()
             .await
             .unwrap();
-        let Some(running) = stage.start(built.with_exposed_port(port.tcp())).await else { return };
+        let running = stage.start(built.with_exposed_port(port.tcp())).await;
         answers(case, &format!("{}{path}", url(&running, port).await), 200).await;
     }
 }

@@ -10,9 +10,8 @@ use lab::image::engine::Engine;
 use lab::image::{Image, Part, Plan};
 use lab::paths::Workspace;
 use testcontainers::core::IntoContainerPort as _;
-use testcontainers::core::client::ClientError;
 use testcontainers::runners::AsyncRunner as _;
-use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as _, TestcontainersError};
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as _};
 use tests::skips::skip;
 use tests::until;
 use tokio::sync::{Mutex, OnceCell};
@@ -68,27 +67,10 @@ impl Stage {
             .fold(GenericImage::new(name, version), |image, port| image.with_exposed_port(port.tcp()))
     }
 
-    /// Starts a container; none if the engine cannot be used by testcontainers.
-    pub async fn start(&self, request: impl Into<ContainerRequest<GenericImage>>) -> Option<Running> {
-        let request = request.into().with_label(LABEL, self.case);
-        match request.start().await {
-            Ok(running) => Some(running),
-            Err(error) if is_too_old(&error) => {
-                skip(self.case, "this Docker engine is too old for testcontainers");
-                None
-            }
-            Err(error) => panic!("{error}"),
-        }
+    /// Starts a container, labelled with its case.
+    pub async fn start(&self, request: impl Into<ContainerRequest<GenericImage>>) -> Running {
+        request.into().with_label(LABEL, self.case).start().await.unwrap()
     }
-}
-
-fn is_too_old(error: &TestcontainersError) -> bool {
-    let TestcontainersError::Client(error) = error else { return false };
-    let text = match error {
-        ClientError::CreateContainer(cause) | ClientError::Init(cause) => cause.to_string(),
-        other => format!("{other:?}"),
-    };
-    text.contains("is too new")
 }
 
 /// The image of a part, built if it has to be.

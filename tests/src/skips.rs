@@ -7,12 +7,8 @@ use std::io::Write as _;
 const FORBID_SKIPS: &str = "LAB_FORBID_SKIPS";
 
 /// Every reason that there is, and what would make the cases run.
-pub const REASONS: [(&str, &str); 3] = [
+pub const REASONS: [(&str, &str); 2] = [
     ("no Docker engine", "start one, or name its socket: DOCKER_HOST=unix:///path/docker.sock"),
-    (
-        "this Docker engine is too old for testcontainers",
-        "Docker 29 or newer, or what .ci/run does: .ci/docker-relay",
-    ),
     ("no registry program", "sudo apt-get install --yes docker-registry"),
 ];
 

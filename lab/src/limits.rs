@@ -40,10 +40,10 @@ pub const DOWN: Duration = Duration::from_secs(45);
 pub const ANSWER: Duration = Duration::from_secs(5);
 
 /// From the question whether a lab is ready until the answer; the supervisor's own bound comes before.
-pub const READY_ANSWER: Duration = LAB_READY.saturating_add(ANSWER);
+pub const READY_ANSWER: Duration = CLUSTER_LAB_READY.saturating_add(ANSWER);
 
 /// From the order to kill or restart a replica until it is done; the supervisor's own bounds come before.
-pub const VERB_ANSWER: Duration = VERB.saturating_add(STOP_GRACE).saturating_add(ANSWER);
+pub const VERB_ANSWER: Duration = VERB.saturating_add(VERB).saturating_add(STOP_GRACE).saturating_add(ANSWER);
 
 /// From the order to scale until it is done: all replicas are started, or stopped, at once, a sidecar before its application;
 /// and an earlier order may still be under way.
@@ -145,3 +145,51 @@ pub const ENGINE_LOAD: Duration = Duration::from_secs(120);
 
 /// From the order to remove something until it is gone; a container is killed first.
 pub const ENGINE_REMOVE: Duration = Duration::from_secs(30);
+
+/// From the first packet to an API server until it must have taken the connection.
+pub const CLUSTER_CONNECT: Duration = Duration::from_secs(10);
+
+/// From a question to an API server until its answer: milliseconds, and the rest is for a cluster that is busy with its start.
+pub const CLUSTER_ANSWER: Duration = Duration::from_secs(30);
+
+/// Between two looks at something on a cluster that nothing announces.
+pub const CLUSTER_POLL: Duration = Duration::from_millis(250);
+
+/// How long a webhook that has just been installed may leave requests unanswered.
+pub const WEBHOOK: Duration = Duration::from_secs(60);
+
+/// From the order to remove a namespace until it must be gone: its pods have 30 s of their own to end.
+pub const NAMESPACE_GONE: Duration = Duration::from_secs(120);
+
+/// From the start until every part of a lab on a cluster must be ready: the cluster itself, Dapr's control plane and images
+/// that come over a slow line are in it.
+pub const CLUSTER_LAB_READY: Duration = Duration::from_secs(900);
+
+/// From the order to make a lab's pods until all must be ready.
+pub const PODS_READY: Duration = Duration::from_secs(300);
+
+/// How long a pod may be without a node before that is a failure: a node that has just come needs a moment.
+pub const UNSCHEDULABLE: Duration = Duration::from_secs(20);
+
+/// How long a container may fail to be made before that is a failure: what it needs may come a moment later.
+pub const NOT_CREATED: Duration = Duration::from_secs(15);
+
+/// Times that a container of a starting lab may end before that is a failure. Dapr ends once where its neighbour is slower.
+pub const POD_RESTARTS: u32 = 3;
+
+/// Events of a pod that an error shows.
+pub const EVENTS_SHOWN: usize = 5;
+
+/// How long a question for CPU and memory waits for counters that were read after it: the kubelet reads them every 10 to 15 s,
+/// less often where nothing moves.
+pub const USAGE_FRESH: Duration = Duration::from_secs(40);
+
+/// From the question what the parts of a lab use until the answer.
+pub const USAGE_ANSWER: Duration = USAGE_FRESH.saturating_add(ANSWER);
+
+/// From the order to end a lab on a cluster until its supervisor must be gone: two tiers of pods, the namespace, the last of the
+/// logs.
+pub const CLUSTER_DOWN: Duration = Duration::from_secs(240);
+
+/// From a connection to a forwarded address until the cluster must have opened it to the pod.
+pub const FORWARD_CONNECT: Duration = Duration::from_secs(10);

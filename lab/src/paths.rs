@@ -137,6 +137,11 @@ impl LabFiles {
         self.folder.join("children.json")
     }
 
+    /// Where the lab is on a cluster, for whoever cleans up after a supervisor that was killed.
+    pub fn cluster_record(&self) -> PathBuf {
+        self.folder.join("on-cluster.json")
+    }
+
     /// The folder of the logs.
     pub fn logs(&self) -> PathBuf {
         self.folder.join("logs")

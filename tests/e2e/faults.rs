@@ -7,7 +7,9 @@ use lab::backend::Part;
 use lab::flow::dataset::DataSet;
 use lab::spec::{BlobStore, LabSpec, Role, Stack, Topology};
 
-use crate::support::{DEADLINE, LOCK_SECONDS, MAX_DELIVERY_COUNT, TestLab, spec, with_replicas};
+use crate::support::{
+    DEADLINE, LOCK_SECONDS, MAX_DELIVERY_COUNT, Need, TestLab, skipped, spec, with_replicas,
+};
 
 fn native(stack: Stack, topology: Topology) -> LabSpec {
     LabSpec { blob: BlobStore::Native, ..spec(stack, topology) }
@@ -63,6 +65,9 @@ async fn orders_wait_for_an_application_that_is_away() {
 /// Dapr stays and goes on delivering: each failed delivery gives the order back, and counts. It needs a queue that is patient.
 #[tokio::test]
 async fn orders_survive_an_application_that_is_away_while_its_dapr_is_not() {
+    if skipped("orders_survive_an_application_that_is_away_while_its_dapr_is_not", Need::LoneDapr) {
+        return;
+    }
     let patient = LabSpec { max_delivery_count: 2_000, ..native(Stack::SpinRust, Topology::Sidecar) };
     let mut lab = TestLab::start("alone", patient).await;
     lab.expect_broken_connections();

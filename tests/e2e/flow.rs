@@ -42,13 +42,11 @@ async fn run_shared(name: &str, spec: LabSpec) {
         replicas.extend((1..=spec.dapr_replicas).map(|replica| format!("{}-{replica}", Part::Dapr(*role))));
     }
     let lab = TestLab::start(name, spec).await;
-    let mut before = Vec::new();
-    for replica in &replicas {
-        before.push(lab.cpu_seconds(replica).await);
-    }
+    let before = lab.cpu_seconds_of_all().await;
     measure(&lab).await;
-    for (replica, before) in replicas.iter().zip(before) {
-        let used = lab.cpu_seconds(replica).await - before;
+    let after = lab.cpu_seconds_of_all().await;
+    for replica in &replicas {
+        let used = after[replica] - before[replica];
         assert!(used > WORKED_CPU_SECONDS, "{replica} did not work: {used} s of CPU");
     }
     lab.finish().await;

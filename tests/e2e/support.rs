@@ -1,5 +1,6 @@
 //! A lab for a test: started when asked for, its logs checked, gone when the test is over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use lab::flow::observe::{self, Patience, Tally};
 use lab::flow::verify;
 use lab::logs::Level;
 use lab::paths::Workspace;
-use lab::spec::{LabSpec, Role, Stack, Stacks, Topology};
+use lab::spec::{BackendKind, ClusterSpec, LabSpec, Role, Stack, Stacks, Topology};
 
 /// How long the broker holds a message for a receiver in these labs: short, so that what a killed one held comes back soon.
 pub const LOCK_SECONDS: u32 = 5;
@@ -36,15 +37,55 @@ pub struct TestLab {
     expected_log_lines: Vec<&'static str>,
 }
 
-/// A lab whose roles all run on `stack`.
+/// A lab whose roles all run on `stack`, on the back end that the environment names.
 pub fn spec(stack: Stack, topology: Topology) -> LabSpec {
     LabSpec {
         stacks: Stacks::all(stack),
         topology,
         lock_seconds: LOCK_SECONDS,
         max_delivery_count: MAX_DELIVERY_COUNT,
-        ..LabSpec::default()
+        ..of_the_environment()
     }
+}
+
+/// Back end and shapes as the command line takes them from `LAB_BACKEND`, `LAB_CONTEXT`, `LAB_SPIN_SHAPE` and `LAB_POOLS`.
+fn of_the_environment() -> LabSpec {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let backend: BackendKind =
+        set("LAB_BACKEND").map_or(BackendKind::Local, |word| word.parse().expect("LAB_BACKEND"));
+    let usual = ClusterSpec::of(backend);
+    let cluster = ClusterSpec {
+        context: set("LAB_CONTEXT"),
+        spin_shape: set("LAB_SPIN_SHAPE")
+            .map_or(usual.spin_shape, |word| word.parse().expect("LAB_SPIN_SHAPE")),
+        pools: set("LAB_POOLS").map_or(usual.pools, |word| word.parse().expect("LAB_POOLS")),
+        ..usual
+    };
+    LabSpec { backend, cluster, ..LabSpec::default() }
+}
+
+/// Something that a case asks of a lab and that not every one can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The application of a replica is away while the Dapr beside it lives.
+    LoneDapr,
+}
+
+/// Every case that some lab cannot carry out, with what it lacks. A skip that is not here fails.
+const SKIPS: [(&str, Need); 1] =
+    [("orders_survive_an_application_that_is_away_while_its_dapr_is_not", Need::LoneDapr)];
+
+/// Whether a case is skipped because the labs of this environment lack what it needs; says why.
+pub fn skipped(case: &str, need: Need) -> bool {
+    let reason = match need {
+        Need::LoneDapr if of_the_environment().backend.is_cluster() => {
+            "a sidecar and its application are one pod, which lives and dies as a whole"
+        }
+        Need::LoneDapr => return false,
+    };
+    assert!(SKIPS.contains(&(case, need)), "{case} is skipped and not on the list: {reason}");
+    eprintln!("skipped: {case}: {reason}");
+    true
 }
 
 /// Two replicas of every application behind three of Dapr.
@@ -173,6 +214,12 @@ impl TestLab {
         self.lab.restart(part, replica).await.expect("the part can be started");
     }
 
+    /// CPU seconds of every resource, by name.
+    pub async fn cpu_seconds_of_all(&self) -> BTreeMap<String, f64> {
+        let usage = self.lab.usage().await.expect("the lab tells what its parts use");
+        usage.into_iter().map(|part| (part.name, part.cpu_seconds)).collect()
+    }
+
     /// CPU seconds of the resource with this name.
     pub async fn cpu_seconds(&self, resource: &str) -> f64 {
         let usage = self.lab.usage().await.expect("the lab tells what its parts use");
@@ -215,9 +262,11 @@ async fn build_what_is_missing(spec: &LabSpec) {
 }
 
 /// What parts say while a peer of theirs is gone. Each is a message of its own, as far as it is the same every time.
-const BROKEN_CONNECTIONS: [&str; 4] = [
+const BROKEN_CONNECTIONS: [&str; 6] = [
     // Dapr on its way to an application; what an application refuses reads otherwise.
     r#"error invoking app: Post \"http://127.0.0.1:"#,
+    r#"error invoking app: Post \"http://distributor:"#,
+    r#"error invoking app: Post \"http://receiver-"#,
     // The application has said that it lives on without Dapr, and Dapr hands that on.
     "fails to send binding event to http app channel, status code: 502 body: Dapr cannot be reached",
     r#"WARN warp_rust::app: a call of Dapr failed error=Dapr cannot be reached cause="client error ("#,
@@ -226,7 +275,7 @@ const BROKEN_CONNECTIONS: [&str; 4] = [
 
 /// What a real daprd 1.18 warns of in every lab, and no stand-in does: that it runs outside of a cluster, and how its
 /// links to the broker end when it stops.
-const OF_A_REAL_DAPRD: [&str; 9] = [
+const OF_A_REAL_DAPRD: [&str; 13] = [
     r#"msg="mTLS is disabled. Skipping certificate request and tls validation""#,
     r#"msg="The default value for 'spec.metric.http.increasedCardinality' will change to 'false' in Dapr 1.15 or later""#,
     r#"msg="No scheduler host addresses provided. Scheduler disabled""#,
@@ -236,6 +285,11 @@ const OF_A_REAL_DAPRD: [&str; 9] = [
     r#"msg="Error while closing receiver for queue "#,
     r#"msg="Error renewing message locks for queue "#,
     r#"msg="Graceful shutdown timeout exceeded, forcing shutdown""#,
+    // In a cluster: its control plane's streams end when it does, and a mounted folder holds links.
+    r#"msg="Error from operator stream: "#,
+    r#" file ..data was detected, it will not be loaded""#,
+    r#"msg="Error tailing operator"#,
+    r#"msg="Error receiving"#,
 ];
 
 /// An error with all its causes, as a person would see it.

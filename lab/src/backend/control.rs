@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::{AfterKill, Failure, LabState, Part, ReplicaEvent, ReplicaStatus, Scalable, Scaled, Usage};
+use super::{
+    AfterKill, ApiError, Failure, LabState, Part, ReplicaEvent, ReplicaStatus, Scalable, Scaled, Usage,
+};
 use crate::limits;
 use crate::spec::LabSpec;
 
@@ -52,9 +54,8 @@ impl Request {
     /// How long the answer may take; `None` where it comes whenever it comes.
     const fn within(&self) -> Option<Duration> {
         match self {
-            Self::Spec | Self::View | Self::Status | Self::Usage | Self::ReplicaEvents | Self::Down => {
-                Some(limits::ANSWER)
-            }
+            Self::Spec | Self::View | Self::Status | Self::ReplicaEvents | Self::Down => Some(limits::ANSWER),
+            Self::Usage => Some(limits::USAGE_ANSWER),
             Self::State | Self::Watch => Some(limits::READY_ANSWER),
             Self::Kill { .. } | Self::Restart { .. } => Some(limits::VERB_ANSWER),
             Self::Scale { .. } => Some(limits::SCALE_ANSWER),
@@ -88,6 +89,7 @@ pub(super) enum Reply {
     Done,
     Failed { failure: Box<Failure> },
     NotReady { seconds: u64, waiting: String },
+    Api { error: ApiError },
     Refused { message: String },
     Stopped,
 }

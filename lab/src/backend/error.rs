@@ -65,6 +65,22 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// What a cluster would not do, or why it could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("failed to {operation}{}{object}: {cause}", if object.is_empty() { "" } else { " " })]
+pub struct ApiError {
+    /// The verb: `apply`, `reach the cluster`, …
+    pub operation: String,
+    /// What it was done to: `Deployment distributor`; empty where the verb says it all.
+    pub object: String,
+    /// The cluster's answer, or why there was none.
+    pub cause: String,
+    /// What to do, where that is known.
+    pub hint: Option<String>,
+    /// Whether the cluster did not answer, or let nobody in.
+    pub unreachable: bool,
+}
+
 /// Why a lab could not be started, reached or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -153,6 +169,19 @@ pub enum LabError {
         /// The resources that were not ready.
         waiting: String,
     },
+    /// A cluster would not do something, or could not be asked.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A cluster that somebody else made would be changed.
+    #[error(
+        "the lab would be started in context '{context}' ({server}), which this lab did not make; nobody said that it may"
+    )]
+    NotAsked {
+        /// The context.
+        context: String,
+        /// Its API server.
+        server: String,
+    },
     /// The verb makes no sense for this lab.
     #[error("{0}")]
     Refused(String),
@@ -174,6 +203,14 @@ pub enum LabError {
     },
 }
 
+/// An error and its causes in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
+    }
+}
+
 fn tail(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  supervisor│ {line}")).collect()
 }
@@ -190,10 +227,14 @@ impl LabError {
     /// The exit code with which a command ends that met this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Spec(_) | Self::NoWorkspace(_) | Self::OtherSettings { .. } | Self::Refused(_) => {
-                Exit::Usage
-            }
+            Self::Spec(_)
+            | Self::NoWorkspace(_)
+            | Self::OtherSettings { .. }
+            | Self::NotAsked { .. }
+            | Self::Refused(_) => Exit::Usage,
             Self::Cluster(error) => error.exit(),
+            Self::Api(error) if error.unreachable => Exit::Unavailable,
+            Self::Api(_) => Exit::StartFailed,
             Self::Failed(failure) => match failure.stage {
                 Stage::Settings => Exit::Usage,
                 Stage::Start => Exit::StartFailed,
@@ -221,6 +262,10 @@ impl LabError {
             Self::NoWorkspace(_) => Some("run it within the checkout, or set LAB_ROOT".to_owned()),
             Self::Cluster(error) => error.hint(),
             Self::Failed(failure) => failure.hint.clone(),
+            Self::Api(error) => error.hint.clone(),
+            Self::NotAsked { .. } => {
+                Some("--yes, or LAB_YES=1; another cluster with --context, one of the lab's own with --backend k3d".to_owned())
+            }
             // It was taken down by then; its logs stay.
             Self::NotReady { name, .. } => Some(named("logs", name)),
             _ => None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::control::{self, Connection, Progress, Reply, Request, Seen};
+use super::kubernetes::{self, record};
 use super::launch;
 use super::local::leftovers::{self, Members};
 use super::slots::{self, Slot};
@@ -37,6 +38,8 @@ pub struct StartOptions {
     pub lifetime: Lifetime,
     /// Whether it waits until few enough labs of tests are alive.
     pub one_of_a_few: bool,
+    /// Whether a cluster that somebody else made may be changed; else it is asked about. `LAB_YES` says so, too.
+    pub yes: bool,
 }
 
 impl StartOptions {
@@ -51,7 +54,9 @@ impl StartOptions {
             .ok()
             .filter(|program| program.file_name().is_some_and(|name| name == "lab"))
             .unwrap_or(built);
-        Ok(Self { workspace, program, lifetime, one_of_a_few: lifetime == Lifetime::WithThisProcess })
+        let one_of_a_few = lifetime == Lifetime::WithThisProcess;
+        let yes = std::env::var_os("LAB_YES").is_some_and(|value| !value.is_empty() && value != "0");
+        Ok(Self { workspace, program, lifetime, one_of_a_few, yes })
     }
 }
 
@@ -92,6 +97,7 @@ impl Lab {
         if control::ask(files.socket(), &Request::Spec).await.is_ok() {
             return Err(LabError::AlreadyRunning { name: spec.name.clone() });
         }
+        kubernetes::ask(spec, options.yes)?;
         let slot = match options.one_of_a_few {
             true => Some(slots::take().await?),
             false => None,
@@ -367,12 +373,19 @@ pub(crate) async fn down(name: &str, files: &LabFiles) -> Result<Ended, LabError
     // No other answer tells anything: a supervisor may be gone before it is read.
     let reply = control::ask(files.socket(), &Request::Down).await;
     let hangs = reply.is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut);
-    if !gone(files, if hangs { Duration::ZERO } else { limits::DOWN }).await {
+    let within = match (hangs, files.cluster_record().exists()) {
+        (true, _) => Duration::ZERO,
+        (false, true) => limits::CLUSTER_DOWN,
+        (false, false) => limits::DOWN,
+    };
+    if !gone(files, within).await {
         down_now(name, files).await?;
+        record::clean(files).await?;
         return Ok(Ended::Killed);
     }
-    let left = leftovers::clean(files).await;
-    Ok(if was_running || left > 0 { Ended::InOrder } else { Ended::Before })
+    let left = leftovers::clean(files).await > 0;
+    let left_on_a_cluster = record::clean(files).await?;
+    Ok(if was_running || left || left_on_a_cluster { Ended::InOrder } else { Ended::Before })
 }
 
 /// Ends a lab at once: its supervisor first, then what that was parent of.
@@ -443,6 +456,7 @@ fn refusal(name: &str, reply: Reply) -> LabError {
     match reply {
         Reply::Failed { failure } => LabError::Failed(failure),
         Reply::NotReady { seconds, waiting } => LabError::NotReady { name, seconds, waiting },
+        Reply::Api { error } => error.into(),
         Reply::Refused { message } => LabError::Refused(message),
         Reply::Stopped => LabError::Stopped { name },
         other => LabError::Control {

@@ -16,16 +16,20 @@ use tokio::sync::watch;
 
 use crate::spec::{BlobStore, LabSpec, Role, Topology};
 
+mod any;
 mod control;
 mod error;
+pub mod kubernetes;
 mod lab;
 mod launch;
 pub mod local;
+mod settings;
 mod slots;
 mod supervisor;
 
 pub use control::Progress;
-pub use error::{Failure, LabError, Stage};
+use error::with_causes;
+pub use error::{ApiError, Failure, LabError, Stage};
 pub(crate) use lab::{Ended, down};
 pub use lab::{Lab, Lifetime, Remains, StartOptions, View, running_labs};
 pub use supervisor::{SuperviseOptions, supervise};
@@ -282,8 +286,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Every resource, in the order in which people see them.
     fn status(&self) -> Vec<ReplicaStatus>;
 
-    /// What each resource has used of the machine.
-    fn usage(&self) -> Vec<Usage>;
+    /// What each resource has used of the machine. On a cluster it waits until that has been looked at anew, up to
+    /// [`limits::USAGE_FRESH`](crate::limits::USAGE_FRESH).
+    fn usage(&self) -> impl Future<Output = Result<Vec<Usage>, LabError>> + Send;
 
     /// Kills one replica without warning, as `kill -9` does.
     fn kill(
@@ -309,6 +314,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The failure of a resource that nothing starts again; the lab is of no use after it.
     fn failure(&self) -> Option<Failure>;
+
+    /// The resources that are ready by now, in the order in which they became so.
+    fn progress(&self) -> Vec<Progress>;
 }
 
 /// The settings that a running lab has, for those who attach to it.

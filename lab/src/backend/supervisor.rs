@@ -11,9 +11,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, watch};
 
+use super::any::AnyBackend;
 use super::control::{Connection, Reply, Request, Seen};
-use super::local::{LocalBackend, RealPrograms, leftovers};
-use super::{Backend, LabError, LabState};
+use super::local::leftovers;
+use super::{Backend, LabError, LabState, with_causes};
 use crate::limits;
 use crate::paths::{LabFiles, Workspace};
 use crate::spec::LabSpec;
@@ -40,7 +41,7 @@ enum Phase {
 }
 
 struct Supervisor {
-    backend: LocalBackend,
+    backend: AnyBackend,
     spec: LabSpec,
     phase: watch::Sender<Phase>,
     stop: Notify,
@@ -64,7 +65,7 @@ pub async fn supervise(options: SuperviseOptions) -> Result<(), LabError> {
         tracing::info!(processes = left, "ended what an earlier supervisor left behind");
     }
     let listener = listen(&files)?;
-    let opened = LocalBackend::new(workspace, spec.clone(), RealPrograms::from_env());
+    let opened = AnyBackend::of(workspace, spec.clone());
     announce(&files).map_err(|source| file("announce", files.socket().to_owned(), source))?;
     let backend = match opened {
         Ok(backend) => backend,
@@ -167,15 +168,9 @@ fn reply_of(error: &LabError) -> Reply {
         LabError::NotReady { seconds, waiting, .. } => {
             Reply::NotReady { seconds: *seconds, waiting: waiting.clone() }
         }
+        LabError::Api(error) => Reply::Api { error: error.clone() },
         LabError::Stopped { .. } => Reply::Stopped,
         other => Reply::Refused { message: with_causes(other) },
-    }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
-        None => error.to_string(),
     }
 }
 
@@ -242,7 +237,10 @@ impl Supervisor {
             Request::State => self.state().await,
             Request::View => self.view(),
             Request::Status => Reply::Status { resources: self.backend.status() },
-            Request::Usage => Reply::Usage { usage: self.backend.usage() },
+            Request::Usage => match self.backend.usage().await {
+                Ok(usage) => Reply::Usage { usage },
+                Err(error) => reply_of(&error),
+            },
             Request::Kill { part, replica, after } => done(self.backend.kill(part, replica, after).await),
             Request::Restart { part, replica } => done(self.backend.restart(part, replica).await),
             Request::Scale { scalable, count } => match self.backend.scale(scalable, count).await {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::kubernetes;
 use crate::paths::Workspace;
 use crate::spec::{BlobStore, LabSpec, Packaging, Role, Stack};
 use tools::ToolError;
@@ -89,8 +90,13 @@ impl Artefact {
         Self::Static(Program::WarpRust, Arch::HOST),
     ];
 
-    /// What a lab needs.
+    /// What a lab needs: the programs themselves, or what its images hold.
     pub fn of(spec: &LabSpec) -> BTreeSet<Self> {
+        if spec.backend.is_cluster() {
+            let mut wanted = kubernetes::image_plan(spec).artefacts();
+            wanted.insert(Self::Lab);
+            return wanted;
+        }
         let stacks = Role::ALL.iter().map(|role| spec.stacks.of(*role));
         Self::of_parts(stacks, spec.packaging, Some(spec.blob))
     }

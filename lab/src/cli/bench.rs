@@ -19,6 +19,7 @@ use crate::spec::{BlobStore, EngineProfile, LabSpec, Packaging, RUNS, Stacks, To
 use super::Interrupts;
 use super::progress::Display;
 use super::scale::ScaleSteps;
+use super::shape::ClusterArgs;
 
 /// Measure a run: send orders through the flow, verify every blob, tell the throughput and where the time went.
 ///
@@ -61,6 +62,8 @@ pub struct BenchArgs {
     /// The Spin host's engine settings: spin, or tuned, with which no verdict on Spin can be drawn.
     #[arg(long, value_name = "PROFILE")]
     pub engine_profile: Option<EngineProfile>,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
     /// Scale while the orders are under way: what, and to how many replicas one after the other, at equal shares of the orders.
     /// distributor=1:5:1 has one replica, five after a third of the orders and one after two thirds.
     #[arg(long, value_name = "RESOURCE=N:N")]
@@ -150,7 +153,7 @@ impl BenchArgs {
                 self.dapr_replicas.or(article.then_some(ARTICLE_DAPR_REPLICAS)).unwrap_or(spec.dapr_replicas)
             }
         };
-        LabSpec {
+        self.cluster.over(LabSpec {
             stacks: self.stack.unwrap_or(spec.stacks),
             packaging: self.packaging.unwrap_or(spec.packaging),
             topology,
@@ -159,7 +162,7 @@ impl BenchArgs {
             blob: self.blob.unwrap_or(spec.blob),
             engine_profile: self.engine_profile.unwrap_or(spec.engine_profile),
             ..spec
-        }
+        })
     }
 
     fn check_scale(&self, topology: Topology) -> Result<(), LabError> {
@@ -179,6 +182,7 @@ impl BenchArgs {
         RunOptions {
             warm_up: self.warm_up,
             usage: Some(usage),
+            usage_curve: !lab.spec().backend.is_cluster(),
             replicas: Some(replicas),
             scaling: self.scale.as_ref().map(|steps| plan(steps, lab)),
             progress: Some(Arc::new(move |progress| display.show(&progress))),
@@ -320,7 +324,7 @@ async fn lab(args: &BenchArgs, workspace: &Workspace, display: &Display) -> Resu
         spec.name, spec.stacks, spec.topology, spec.blob
     ));
     let lifetime = if args.keep { Lifetime::Detached } else { Lifetime::WithThisProcess };
-    let options = StartOptions { one_of_a_few: false, ..StartOptions::new(lifetime)? };
+    let options = StartOptions { one_of_a_few: false, yes: args.cluster.yes, ..StartOptions::new(lifetime)? };
     Ok((Lab::start_with(&spec, options, |_| ()).await?, true))
 }
 

@@ -2,6 +2,7 @@
 
 use super::bench::BenchError;
 use crate::backend::LabError;
+use crate::backend::kubernetes::DryRunError;
 use crate::build::BuildError;
 use crate::exit::Exit;
 use crate::image::ImageError;
@@ -19,6 +20,9 @@ pub(super) enum CliError {
     /// The lab.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// A dry run.
+    #[error(transparent)]
+    DryRun(Box<DryRunError>),
     /// A run.
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -39,6 +43,12 @@ pub(super) enum CliError {
     Runtime(#[source] std::io::Error),
 }
 
+impl From<DryRunError> for CliError {
+    fn from(error: DryRunError) -> Self {
+        Self::DryRun(Box::new(error))
+    }
+}
+
 impl From<NoWorkspace> for CliError {
     fn from(error: NoWorkspace) -> Self {
         Self::Lab(error.into())
@@ -50,6 +60,7 @@ impl CliError {
         match self {
             Self::Build(_) | Self::Image(_) => Exit::BuildFailed,
             Self::Lab(error) => error.exit(),
+            Self::DryRun(_) => Exit::Usage,
             Self::Bench(error) => error.exit(),
             Self::Service { .. } | Self::Stdout(_) | Self::Runtime(_) => Exit::StartFailed,
         }
@@ -60,6 +71,7 @@ impl CliError {
             Self::Build(error) => error.hint(),
             Self::Image(error) => error.hint(),
             Self::Lab(error) => error.hint(),
+            Self::DryRun(_) => None,
             Self::Bench(error) => error.hint(),
             Self::Service { .. } => Some("choose another address with --listen".to_owned()),
             Self::Stdout(_) | Self::Runtime(_) => None,

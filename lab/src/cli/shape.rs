@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use crate::spec::{BlobStore, EngineProfile, LabSpec, Packaging, Stacks, Topology};
+use crate::spec::{
+    BackendKind, BlobStore, ClusterSpec, DaprStrategy, Emulators, EngineProfile, LabSpec, Packaging, Pools,
+    SpinShape, Stacks, Topology,
+};
 
 /// What the lab is made of.
 #[derive(Debug, Clone, Args)]
@@ -38,16 +41,66 @@ pub(super) struct ShapeArgs {
     /// Deliveries after which the broker dead-letters a message.
     #[arg(long, value_name = "N", default_value_t = LabSpec::default().max_delivery_count)]
     max_delivery_count: u32,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// What runs the lab, and what only a cluster has.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterArgs {
+    /// What runs the lab: local, k3d, kind, or kubernetes, which is the cluster of the current kubeconfig context.
+    /// Without it local.
+    #[arg(long, value_name = "BACKEND", env = "LAB_BACKEND")]
+    pub backend: Option<BackendKind>,
+    /// The kubeconfig context of the back end kubernetes; without it the current one.
+    #[arg(long, value_name = "NAME", env = "LAB_CONTEXT")]
+    pub context: Option<String>,
+    /// On a cluster, which object a Spin application is: deployment, or spinapp, which needs the Spin operator.
+    #[arg(long, value_name = "SHAPE", env = "LAB_SPIN_SHAPE")]
+    pub spin_shape: Option<SpinShape>,
+    /// On a cluster, which nodes run what: uniform, or mixed, where nodes labelled pool=wasm run Wasm and pool=classic the rest.
+    #[arg(long, value_name = "POOLS", env = "LAB_POOLS")]
+    pub pools: Option<Pools>,
+    /// On a cluster, how Dapr Shared is placed: deployment, or daemonset, which is one on each node.
+    #[arg(long, value_name = "STRATEGY")]
+    pub dapr_strategy: Option<DaprStrategy>,
+    /// On a cluster, where broker and blob store run: alongside its nodes, or in-cluster.
+    #[arg(long, value_name = "WHERE")]
+    pub emulators: Option<Emulators>,
+    /// Change the cluster of the back end kubernetes without asking.
+    #[arg(long, short, env = "LAB_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub yes: bool,
+}
+
+impl ClusterArgs {
+    /// What was asked for, and of `spec` what was left open; of another back end its usual settings.
+    pub(super) fn over(&self, spec: LabSpec) -> LabSpec {
+        let backend = self.backend.unwrap_or(spec.backend);
+        let usual = if backend == spec.backend { spec.cluster } else { ClusterSpec::of(backend) };
+        let cluster = ClusterSpec {
+            context: self.context.clone().or(usual.context),
+            spin_shape: self.spin_shape.unwrap_or(usual.spin_shape),
+            pools: self.pools.unwrap_or(usual.pools),
+            dapr_strategy: self.dapr_strategy.unwrap_or(usual.dapr_strategy),
+            emulators: self.emulators.unwrap_or(usual.emulators),
+        };
+        LabSpec { backend, cluster, ..spec }
+    }
 }
 
 impl ShapeArgs {
+    /// Whether a cluster that somebody else made may be changed without asking.
+    pub(super) const fn yes(&self) -> bool {
+        self.cluster.yes
+    }
+
     /// The lab of that name and shape.
     pub(super) fn spec(&self, name: &str) -> LabSpec {
         let dapr_replicas = match self.topology {
             Topology::Sidecar => self.dapr_replicas.unwrap_or(self.replicas),
             Topology::Shared => self.dapr_replicas.unwrap_or(1),
         };
-        LabSpec {
+        self.cluster.over(LabSpec {
             name: name.to_owned(),
             stacks: self.stack,
             packaging: self.packaging,
@@ -59,6 +112,7 @@ impl ShapeArgs {
             fixed_ports: self.fixed_ports,
             lock_seconds: self.lock_seconds,
             max_delivery_count: self.max_delivery_count,
-        }
+            ..LabSpec::default()
+        })
     }
 }

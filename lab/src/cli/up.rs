@@ -1,14 +1,17 @@
 //! `lab up`: a running lab, in the foreground or left behind.
 
+use std::io::{self, IsTerminal};
+
 use clap::Args;
 
 use super::error::CliError;
 use super::shape::ShapeArgs;
-use super::{Interrupts, Output, build, status};
-use crate::backend::{Lab, LabError, Lifetime, Progress, StartOptions};
+use super::{Interrupts, Output, build, status, write_out};
+use crate::backend::{Lab, LabError, Lifetime, Progress, StartOptions, kubernetes};
 use crate::build::Artefact;
 use crate::exit::Exit;
 use crate::paths::Workspace;
+use crate::spec::LabSpec;
 
 /// Start a lab and show where it answers. Ctrl-C ends it, unless it is detached; a second one at once.
 #[derive(Debug, Clone, Args)]
@@ -21,12 +24,18 @@ pub(super) struct UpArgs {
     /// Leave it running and return.
     #[arg(long, short)]
     detach: bool,
+    /// On a cluster: print the cluster's file, every command and every manifest in order, and do nothing.
+    #[arg(long, conflicts_with = "detach")]
+    dry_run: bool,
 }
 
 pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError> {
     let workspace = Workspace::find()?;
     let spec = args.shape.spec(&args.lab);
     spec.validate().map_err(LabError::from)?;
+    if args.dry_run {
+        return dry_run(&workspace, &spec);
+    }
     if let Some(lab) = running(&workspace, &args.lab).await? {
         let differences = lab.spec().differences(&spec);
         if !differences.is_empty() {
@@ -38,8 +47,9 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
         return Ok(Exit::Ok);
     }
     build::ensure(&workspace, &Artefact::of(&spec), output)?;
+    let agreed = args.shape.yes() || agree(&spec)?;
     let lifetime = if args.detach { Lifetime::Detached } else { Lifetime::WithThisProcess };
-    let options = StartOptions { one_of_a_few: false, ..StartOptions::new(lifetime)? };
+    let options = StartOptions { one_of_a_few: false, yes: agreed, ..StartOptions::new(lifetime)? };
     let mut slowest_ms = 0;
     let ready = |step: Progress| {
         slowest_ms = slowest_ms.max(step.lab_ms);
@@ -74,6 +84,31 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
         }
     }
     Ok(Exit::Interrupted)
+}
+
+fn dry_run(workspace: &Workspace, spec: &LabSpec) -> Result<Exit, CliError> {
+    if !spec.backend.is_cluster() {
+        let words = "a dry run is of a cluster; name one with --backend k3d, kind or kubernetes";
+        return Err(LabError::Refused(words.to_owned()).into());
+    }
+    write_out(&kubernetes::dry_run(workspace, spec)?).map_err(CliError::Stdout)?;
+    Ok(Exit::Ok)
+}
+
+/// Asks whether a cluster that the lab did not make may be changed; where nobody can be asked, nobody has agreed.
+#[expect(clippy::print_stderr, reason = "a question stays on its line")]
+fn agree(spec: &LabSpec) -> Result<bool, CliError> {
+    match kubernetes::ask(spec, false) {
+        Ok(()) => Ok(true),
+        Err(LabError::NotAsked { context, server }) if io::stdin().is_terminal() => {
+            eprint!("start the lab in context '{context}' ({server}), which it did not make? [y/N] ");
+            let mut answer = String::new();
+            io::stdin().read_line(&mut answer).map_err(CliError::Stdout)?;
+            Ok(matches!(answer.trim(), "y" | "yes"))
+        }
+        Err(LabError::NotAsked { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The next signal; of a lab that is left behind none is waited for.

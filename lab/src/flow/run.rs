@@ -17,7 +17,7 @@ use super::observe::{self, DepthPoint, Patience, Tally};
 use super::scaling::{self, ReplicaPoint, ReplicaProbe, ScalePlan, ScaleStep, Scaler};
 use super::schedule::{self, Attempt};
 use super::stages::{self, BlobInstants, Ids, Stage, Timings, WrittenPoint};
-use super::usage::{MachineUsage, PartUsage, Sampled, Sampler, UsagePoint, UsageProbe};
+use super::usage::{Before, MachineUsage, PartUsage, Sampled, Sampler, UsagePoint, UsageProbe};
 use super::verify::{self, Verification};
 use crate::backend::{Endpoints, Scaled};
 use crate::spec::{BlobStore, OUTBOXES, QUEUES};
@@ -36,6 +36,9 @@ pub struct RunOptions {
     pub patience: Option<Patience>,
     /// Asks the back end for CPU and memory; without it the report has none.
     pub usage: Option<UsageProbe>,
+    /// Whether that may be asked again and again; else it is asked before the orders are scheduled and after the last one, which
+    /// a cluster's counters allow.
+    pub usage_curve: bool,
     /// Asks the back end how many replicas were ready when; without it the report has none.
     pub replicas: Option<ReplicaProbe>,
     /// What is scaled while the orders are under way.
@@ -57,6 +60,7 @@ impl RunOptions {
             warm_up,
             patience: None,
             usage: None,
+            usage_curve: true,
             replicas: None,
             scaling: None,
             progress: None,
@@ -360,6 +364,10 @@ async fn measure(
     clocks: Vec<ClockOffset>,
     manifest: &Manifest,
 ) -> Result<Measured, FlowError> {
+    let used_before = match (&options.usage, options.usage_curve) {
+        (Some(probe), false) => Some(Before::ask(probe).await?),
+        _ => None,
+    };
     let (attempts, attempt, before) = schedule_all(clients, set, options, lead).await?;
     let broker_clock = clocks.first().map_or(0, |broker| broker.offset_us);
     let t0_lab_us = clock::shift(attempt.t0_us, -broker_clock);
@@ -368,7 +376,7 @@ async fn measure(
     tokio::time::sleep(remaining.saturating_sub(limits::BEFORE_T0)).await;
 
     let Watched { tally, depth, sampled, replicas, scaling } =
-        watch(clients, &before, options, t0_lab_us).await?;
+        watch(clients, &before, used_before, options, t0_lab_us).await?;
     let (messages, blobs, recorder_dropped) = clients.rows().await?;
     let shift = match clocks.as_slice() {
         [broker, blob] => clock::correction_us(blob, broker),
@@ -419,10 +427,15 @@ struct Watched {
 async fn watch(
     clients: &Clients,
     before: &[QueueCounts],
+    used_before: Option<Before>,
     options: &RunOptions,
     t0_lab_us: u64,
 ) -> Result<Watched, FlowError> {
-    let sampler = Sampler::start(options.usage.clone(), t0_lab_us).await?;
+    let probe = options.usage.clone();
+    let sampler = match used_before {
+        Some(before) => Sampler::go_on(probe, before, t0_lab_us),
+        None => Sampler::start(probe, t0_lab_us).await?,
+    };
     let begun_us = clock::now_us();
     let sink = options.clone();
     let scaler = Scaler::start(options.scaling.clone(), options.orders, move |scaled| {

@@ -74,14 +74,38 @@ pub(crate) struct Sampler {
     task: tokio::task::JoinHandle<Result<Sampled, FlowError>>,
 }
 
+/// What had been used before the run, where that cannot be asked in the moment before T0.
+pub(crate) struct Before {
+    usage: Vec<Usage>,
+    machine: Option<MachineTimes>,
+    begun: Instant,
+}
+
+impl Before {
+    /// Asks, and takes the time that it takes.
+    pub async fn ask(probe: &UsageProbe) -> Result<Self, FlowError> {
+        Ok(Self { usage: ask(Some(probe)).await?, machine: MachineTimes::read(), begun: Instant::now() })
+    }
+}
+
 impl Sampler {
     /// Takes the first sample before it returns. `t0_lab_us` is T0 on the lab's clock.
     pub async fn start(probe: Option<UsageProbe>, t0_lab_us: u64) -> Result<Self, FlowError> {
         let machine = MachineTimes::read();
         let before = ask(probe.as_ref()).await?;
+        let before = Before { usage: before, machine, begun: Instant::now() };
+        Ok(Self::spawn(probe, before, t0_lab_us, true))
+    }
+
+    /// Goes on from a first sample that was taken earlier; no sample between it and the last.
+    pub fn go_on(probe: Option<UsageProbe>, before: Before, t0_lab_us: u64) -> Self {
+        Self::spawn(probe, before, t0_lab_us, false)
+    }
+
+    fn spawn(probe: Option<UsageProbe>, before: Before, t0_lab_us: u64, curve: bool) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(sample(probe, before, machine, t0_lab_us, stopped));
-        Ok(Self { stop, task })
+        let task = tokio::spawn(sample(probe, before, t0_lab_us, curve, stopped));
+        Self { stop, task }
     }
 
     /// Takes the last sample and gives all.
@@ -127,19 +151,19 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 async fn sample(
     probe: Option<UsageProbe>,
-    before: Vec<Usage>,
-    machine: Option<MachineTimes>,
+    before: Before,
     t0_lab_us: u64,
+    curve: bool,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<Sampled, FlowError> {
-    let begun = Instant::now();
+    let Before { usage: before, machine, begun } = before;
     let mut ticks = interval(limits::USAGE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut series = Series::default();
     let mut most: BTreeMap<String, u64> = BTreeMap::new();
     loop {
         let last = tokio::select! {
-            _ = ticks.tick() => false,
+            _ = ticks.tick(), if curve => false,
             _ = stopped.changed() => true,
         };
         let machine_now = MachineTimes::read();
@@ -148,7 +172,9 @@ async fn sample(
             let rss = most.entry(usage.name.clone()).or_default();
             *rss = usage.rss_bytes.max(*rss);
         }
-        series.offer(point(&before, &now, t0_lab_us));
+        if curve {
+            series.offer(point(&before, &now, t0_lab_us));
+        }
         if last {
             return Ok(Sampled {
                 parts: parts(&before, &now, &most),

@@ -104,7 +104,10 @@ macro_rules! words {
     };
 }
 
+pub mod cluster;
 pub mod matrix;
+
+pub use cluster::{BackendKind, ClusterSpec, DaprStrategy, Emulators, Pools, SpinShape};
 
 words!(Stack {
     SpinRust = "spin-rust",
@@ -235,6 +238,10 @@ pub struct LabSpec {
     pub lock_seconds: u32,
     /// Deliveries after which the broker dead-letters a message.
     pub max_delivery_count: u32,
+    /// What runs the lab.
+    pub backend: BackendKind,
+    /// What only a lab on a cluster has; the local back end has no use for it.
+    pub cluster: ClusterSpec,
 }
 
 impl Default for LabSpec {
@@ -251,6 +258,8 @@ impl Default for LabSpec {
             fixed_ports: false,
             lock_seconds: 60,
             max_delivery_count: 10,
+            backend: BackendKind::Local,
+            cluster: ClusterSpec::default(),
         }
     }
 }
@@ -299,6 +308,23 @@ pub enum SpecError {
         /// Replicas of the application.
         replicas: u32,
     },
+    /// A setting of clusters for a lab of local processes.
+    #[error("{setting} {given} is of a cluster; name one with --backend k3d, kind or kubernetes")]
+    OnlyOnACluster {
+        /// The setting's name.
+        setting: &'static str,
+        /// What was given.
+        given: String,
+    },
+    /// Containers beside nodes that the lab did not make.
+    #[error("emulators alongside need the network of a cluster that the lab makes: k3d or kind, not {0}")]
+    NoNetwork(BackendKind),
+    /// A daemonset has as many replicas as there are nodes.
+    #[error("a daemonset has one Dapr on each node: it takes topology shared and no number of Dapr replicas")]
+    Daemonset,
+    /// A context for a cluster that has its own.
+    #[error("--context is of the back end kubernetes; {0} makes a cluster with a context of its own")]
+    ContextOfItsOwn(BackendKind),
 }
 
 impl LabSpec {
@@ -330,13 +356,36 @@ impl LabSpec {
             let Self { dapr_replicas, replicas, .. } = *self;
             return Err(SpecError::SidecarReplicas { dapr_replicas, replicas });
         }
+        self.validate_cluster()
+    }
+
+    fn validate_cluster(&self) -> Result<(), SpecError> {
+        let Self { backend, cluster, .. } = self;
+        if !backend.is_cluster() {
+            let usual = ClusterSpec::default().rows();
+            let given = cluster.rows().into_iter().zip(usual).find(|(given, usual)| given != usual);
+            return match given {
+                Some(((setting, given), _)) => Err(SpecError::OnlyOnACluster { setting, given }),
+                None => Ok(()),
+            };
+        }
+        if cluster.context.is_some() && *backend != BackendKind::Kubernetes {
+            return Err(SpecError::ContextOfItsOwn(*backend));
+        }
+        if cluster.emulators == Emulators::Alongside && *backend == BackendKind::Kubernetes {
+            return Err(SpecError::NoNetwork(*backend));
+        }
+        let shared_once = self.topology == Topology::Shared && self.dapr_replicas == 1;
+        if cluster.dapr_strategy == DaprStrategy::Daemonset && !shared_once {
+            return Err(SpecError::Daemonset);
+        }
         Ok(())
     }
 
     /// What is different in `self`, in words: `topology sidecar instead of shared`.
     pub fn differences(&self, wanted: &Self) -> Vec<String> {
         let yes = |on: bool| if on { "on" } else { "off" }.to_owned();
-        let rows = [
+        let mut rows = vec![
             ("stack", self.stacks.to_string(), wanted.stacks.to_string()),
             ("packaging", self.packaging.to_string(), wanted.packaging.to_string()),
             ("topology", self.topology.to_string(), wanted.topology.to_string()),
@@ -351,7 +400,10 @@ impl LabSpec {
                 self.max_delivery_count.to_string(),
                 wanted.max_delivery_count.to_string(),
             ),
+            ("backend", self.backend.to_string(), wanted.backend.to_string()),
         ];
+        let clusters = self.cluster.rows().into_iter().zip(wanted.cluster.rows());
+        rows.extend(clusters.map(|((setting, here), (_, there))| (setting, here, there)));
         rows.into_iter()
             .filter(|(_, here, there)| here != there)
             .map(|(setting, here, there)| format!("{setting} {here} instead of {there}"))
@@ -404,6 +456,34 @@ mod tests {
         assert!(LabSpec { lock_seconds: 4, ..good.clone() }.validate().is_err());
         assert!(LabSpec { dapr_replicas: 2, ..good.clone() }.validate().is_err());
         assert_eq!(LabSpec { dapr_replicas: 2, topology: Topology::Shared, ..good }.validate(), Ok(()));
+    }
+
+    #[test]
+    fn settings_of_a_cluster_are_checked_against_the_back_end() {
+        let on = |backend| LabSpec { backend, cluster: ClusterSpec::of(backend), ..LabSpec::default() };
+        for backend in BackendKind::ALL {
+            assert_eq!(on(*backend).validate(), Ok(()), "{backend}");
+        }
+        let mut local = on(BackendKind::Local);
+        local.cluster.spin_shape = SpinShape::Spinapp;
+        let words = local.validate().expect_err("local has no SpinApp").to_string();
+        assert_eq!(
+            words,
+            "spin-shape spinapp is of a cluster; name one with --backend k3d, kind or kubernetes"
+        );
+        let mut alongside = on(BackendKind::Kubernetes);
+        alongside.cluster.emulators = Emulators::Alongside;
+        assert_eq!(alongside.validate(), Err(SpecError::NoNetwork(BackendKind::Kubernetes)));
+        let mut context = on(BackendKind::K3d);
+        context.cluster.context = Some("mine".to_owned());
+        assert_eq!(context.validate(), Err(SpecError::ContextOfItsOwn(BackendKind::K3d)));
+        let mut daemonset = on(BackendKind::Kubernetes);
+        daemonset.cluster.dapr_strategy = DaprStrategy::Daemonset;
+        assert_eq!(daemonset.validate(), Err(SpecError::Daemonset));
+        daemonset.topology = Topology::Shared;
+        assert_eq!(daemonset.validate(), Ok(()));
+        daemonset.dapr_replicas = 2;
+        assert_eq!(daemonset.validate(), Err(SpecError::Daemonset));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::files;
 use super::plan::Kind;
 use crate::build::Artefact;
 use crate::limits;
@@ -290,14 +289,10 @@ fn http(address: SocketAddr, path: &'static str, status: u16) -> Probe {
     Probe::Http { address, path, status, header: None }
 }
 
-/// The account's URL at a blob store.
-pub(super) fn blob_url(blob: SocketAddr) -> String {
-    format!("http://{blob}/{}", files::ACCOUNT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::settings;
     use crate::spec::{Packaging, Role, Stacks};
 
     fn setting(real: RealPrograms) -> Setting {
@@ -381,7 +376,7 @@ mod tests {
         let setting = setting(RealPrograms::default());
         for kind in super::super::plan::resources(&setting.spec) {
             let command = setting.command(kind, at(1), PEER);
-            assert!(!line(&command).contains(files::ACCOUNT_KEY), "{}", line(&command));
+            assert!(!line(&command).contains(settings::ACCOUNT_KEY), "{}", line(&command));
             assert!(!line(&command).contains("SharedAccessKey"), "{}", line(&command));
         }
     }

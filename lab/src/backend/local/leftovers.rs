@@ -65,7 +65,7 @@ impl Members {
 /// The file that says which processes there are. Each resource's task writes it when it has started one, so writes come
 /// at the same time; they are done one after the other, and each asks anew which processes there are.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(in crate::backend) struct Record {
     path: PathBuf,
     writing: Mutex<()>,
 }

@@ -26,7 +26,7 @@ use versions::Versions;
 
 use super::{
     AfterKill, Backend, BlobEndpoint, Endpoints, Failure, LabError, Part, Progress, ReplicaEvent,
-    ReplicaStatus, Scalable, Scaled, Target, Usage,
+    ReplicaStatus, Scalable, Scaled, Target, Usage, settings,
 };
 use crate::clock;
 use crate::limits;
@@ -115,28 +115,6 @@ impl LocalBackend {
         relays::keep_told(&house);
         tokio::spawn(sample_usage(Arc::downgrade(&house)));
         Ok(Self { house })
-    }
-
-    /// The resources that are ready by now, in the order in which they became so.
-    pub(super) fn progress(&self) -> Vec<Progress> {
-        let mut steps = self.house.all_snapshots();
-        steps.retain(|(_, now)| now.state == State::Ready);
-        let opened = self.house.opened;
-        let mut steps: Vec<Progress> = steps
-            .into_iter()
-            .map(|(resource, now)| {
-                let ready_after = now.ready_after.unwrap_or_default();
-                let ready_at = now.started.map(|started| started + ready_after).unwrap_or(opened);
-                Progress {
-                    program: self.house.setting.program_of(resource.kind).0.to_owned(),
-                    resource: resource.name.clone(),
-                    ready_ms: millis(ready_after),
-                    lab_ms: millis(ready_at.saturating_duration_since(opened)),
-                }
-            })
-            .collect();
-        steps.sort_by_key(|step| step.lab_ms);
-        steps
     }
 
     fn resource(&self, part: Part, replica: u32) -> Result<Arc<Resource>, LabError> {
@@ -235,12 +213,12 @@ impl Backend for LocalBackend {
         Ok(Endpoints {
             servicebus_amqp: broker.main,
             servicebus_http: format!("http://{}", broker.second),
-            servicebus_connection_string: files::connection_string(broker.main),
+            servicebus_connection_string: settings::connection_string(broker.main),
             blob: BlobEndpoint {
                 store: spec.blob,
-                url: command::blob_url(at(Kind::Blob)?.main),
-                account: files::ACCOUNT.to_owned(),
-                key: files::ACCOUNT_KEY.to_owned(),
+                url: settings::blob_url(at(Kind::Blob)?.main),
+                account: settings::ACCOUNT.to_owned(),
+                key: settings::ACCOUNT_KEY.to_owned(),
             },
             lab_dapr: format!("http://{}", at(Kind::LabDapr)?.main),
             apps,
@@ -269,7 +247,7 @@ impl Backend for LocalBackend {
         self.house.all_snapshots().into_iter().map(row).collect()
     }
 
-    fn usage(&self) -> Vec<Usage> {
+    async fn usage(&self) -> Result<Vec<Usage>, LabError> {
         self.house.sample();
         let mut retired = locked(&self.house.retired).clone();
         let mut usage = Vec::new();
@@ -281,7 +259,7 @@ impl Backend for LocalBackend {
         // What was used stays used when the one who used it is gone.
         let gone = |(name, cpu_seconds)| Usage { name, cpu_seconds, rss_bytes: 0 };
         usage.extend(retired.into_iter().map(gone));
-        usage
+        Ok(usage)
     }
 
     async fn kill(&self, part: Part, replica: u32, after: AfterKill) -> Result<(), LabError> {
@@ -310,6 +288,27 @@ impl Backend for LocalBackend {
 
     fn failure(&self) -> Option<Failure> {
         locked(&self.house.failure).clone()
+    }
+
+    fn progress(&self) -> Vec<Progress> {
+        let mut steps = self.house.all_snapshots();
+        steps.retain(|(_, now)| now.state == State::Ready);
+        let opened = self.house.opened;
+        let mut steps: Vec<Progress> = steps
+            .into_iter()
+            .map(|(resource, now)| {
+                let ready_after = now.ready_after.unwrap_or_default();
+                let ready_at = now.started.map(|started| started + ready_after).unwrap_or(opened);
+                Progress {
+                    program: self.house.setting.program_of(resource.kind).0.to_owned(),
+                    resource: resource.name.clone(),
+                    ready_ms: millis(ready_after),
+                    lab_ms: millis(ready_at.saturating_duration_since(opened)),
+                }
+            })
+            .collect();
+        steps.sort_by_key(|step| step.lab_ms);
+        steps
     }
 }
 

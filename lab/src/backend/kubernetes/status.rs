@@ -1,0 +1,80 @@
+//! A lab on a cluster as people see it.
+
+use super::House;
+use super::names::{self, Replicated};
+use super::pods::Replica;
+use crate::backend::{Part, Progress, ReplicaStatus};
+use crate::spec::{Packaging, Stack};
+
+impl House {
+    /// Every replica.
+    pub(super) fn status(&self) -> Vec<ReplicaStatus> {
+        self.pods.replicas().iter().map(|replica| self.row(replica)).collect()
+    }
+
+    fn row(&self, replica: &Replica) -> ReplicaStatus {
+        let (program, real) = self.program_of(replica);
+        let version = match program {
+            "daprd" => self.dapr_version.get().cloned(),
+            _ => None,
+        };
+        ReplicaStatus {
+            name: replica.name.clone(),
+            program: program.to_owned(),
+            version,
+            real,
+            state: replica.state.to_owned(),
+            endpoint: self.address_of(replica),
+            restarts: replica.restarts,
+            age_seconds: replica.seen.elapsed().as_secs_f64(),
+            log: self.files.log(&replica.name).display().to_string(),
+        }
+    }
+
+    /// Where this machine reaches it; of several replicas each gets its turn.
+    fn address_of(&self, replica: &Replica) -> Option<String> {
+        let endpoints = self.endpoints.get()?;
+        match replica.of {
+            Replicated::One(Part::Broker) => Some(endpoints.servicebus_amqp.to_string()),
+            Replicated::One(_) => Some(endpoints.blob.url.clone()),
+            Replicated::LabDapr => Some(endpoints.lab_dapr.clone()),
+            Replicated::Many(Part::App(role)) => endpoints.apps.get(&role).cloned(),
+            Replicated::Many(Part::Dapr(role)) => endpoints.dapr.get(&role).cloned(),
+            Replicated::Many(_) => None,
+        }
+    }
+
+    /// The program's name, and whether it is the real thing.
+    fn program_of(&self, replica: &Replica) -> (&'static str, bool) {
+        match replica.of {
+            Replicated::One(Part::Broker) => ("servicebus-emulator", false),
+            Replicated::One(_) => (names::blob_program(self.spec.blob), false),
+            Replicated::LabDapr | Replicated::Many(Part::Dapr(_)) => ("daprd", true),
+            Replicated::Many(Part::App(role)) => match self.spec.stacks.of(role) {
+                Stack::SpinRust | Stack::SpinTs => ("spin (containerd-shim-spin)", true),
+                Stack::ExpressTs => ("express-ts", true),
+                Stack::WarpRust if self.spec.packaging == Packaging::Static => ("warp-rust-static", true),
+                Stack::WarpRust => ("warp-rust", true),
+            },
+            Replicated::Many(_) => ("", true),
+        }
+    }
+
+    /// What is ready by now, in the order in which it became so.
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let ready = |replica: Replica| {
+            let ready_after = replica.ready_after.filter(|_| replica.ready)?;
+            let program = self.program_of(&replica).0.to_owned();
+            Some(Progress {
+                resource: replica.name,
+                program,
+                ready_ms: millis(ready_after),
+                lab_ms: millis((replica.seen + ready_after).saturating_duration_since(self.opened)),
+            })
+        };
+        let mut steps: Vec<_> = self.pods.replicas().into_iter().filter_map(ready).collect();
+        steps.sort_by_key(|step| step.lab_ms);
+        steps
+    }
+}

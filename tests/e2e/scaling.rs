@@ -13,8 +13,9 @@ use crate::support::{DEADLINE, TestLab, spec, with_replicas};
 /// Orders under way when replicas die; enough that each death meets some.
 const ORDERS: u64 = 4_000;
 
-/// Deliveries of one message: it may meet every death on its way.
-const PATIENT: u32 = 20;
+/// Deliveries of one message: it may meet every death on its way, and while the last replica of an application is away its
+/// Dapr uses up one after the other.
+const PATIENT: u32 = 2_000;
 
 fn shared(stack: Stack) -> LabSpec {
     LabSpec { blob: BlobStore::Native, max_delivery_count: PATIENT, ..spec(stack, Topology::Shared) }

@@ -288,8 +288,6 @@ const OF_A_REAL_DAPRD: [&str; 13] = [
     // In a cluster: its control plane's streams end when it does, and a mounted folder holds links.
     r#"msg="Error from operator stream: "#,
     r#" file ..data was detected, it will not be loaded""#,
-    r#"msg="Error tailing operator"#,
-    r#"msg="Error receiving"#,
 ];
 
 /// An error with all its causes, as a person would see it.

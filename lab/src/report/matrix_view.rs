@@ -30,6 +30,8 @@ struct Page<'a> {
     verdict: String,
     shape: String,
     head: Vec<String>,
+    /// How many columns, from the first on, hold words; all others hold figures.
+    words: usize,
     rows: Vec<Vec<String>>,
     meaning: &'static str,
     failures: Vec<(String, String)>,
@@ -46,6 +48,7 @@ pub(super) fn page(matrix: &MatrixReport) -> Result<String, PageError> {
         verdict: verdict(matrix),
         shape: shape(matrix),
         head: head(matrix),
+        words: words(matrix),
         rows: matrix.rows.iter().map(|row| cells(matrix, row)).collect(),
         meaning: MEANING,
         failures: failures(matrix),
@@ -67,8 +70,7 @@ pub fn matrix_text(matrix: &MatrixReport) -> String {
     for row in &matrix.rows {
         table.add_row(cells(matrix, row));
     }
-    let words = matrix.rows.first().map_or(0, |row| row.combination.len());
-    for column in table.column_iter_mut().skip(words) {
+    for column in table.column_iter_mut().skip(words(matrix)) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let _ = writeln!(text, "\n{}\n\n{MEANING}", table.trim_fmt());
@@ -109,6 +111,11 @@ fn head(matrix: &MatrixReport) -> Vec<String> {
     head.extend(stage_names(matrix));
     head.extend(["memory (apps)", "CPU s/1,000 (apps)", "verified", ""].map(str::to_owned));
     head
+}
+
+/// The axes come first, and their values are words.
+fn words(matrix: &MatrixReport) -> usize {
+    matrix.rows.first().map_or(0, |row| row.combination.len())
 }
 
 fn stage_names(matrix: &MatrixReport) -> Vec<String> {

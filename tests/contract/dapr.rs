@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lab::process::ReservedPort;
 use tokio::io::{AsyncWriteExt, BufReader};
@@ -33,6 +34,9 @@ impl Conduct {
     /// As Dapr answers the call of a queue's binding.
     pub const WELL: Self = Self::Answers { status: 204, body: "" };
 }
+
+/// The longest that its port may take to be free again.
+const BACK: Duration = Duration::from_secs(10);
 
 /// Where a redirection leads; a caller that follows it is seen.
 const ELSEWHERE: &str = "/elsewhere";
@@ -85,7 +89,9 @@ impl Dapr {
                 task.await.expect("no connection panics");
             }
         } else if self.serving.is_none() {
-            let listener = TcpListener::bind(self.address()).await.expect("the port is its own");
+            // A program that another case is starting has a copy of the old listener until it is executed.
+            let address = self.address();
+            let listener = tests::until("its own port", BACK, || TcpListener::bind(address)).await;
             let leave = CancellationToken::new();
             let task = tokio::spawn(listen(listener, Arc::clone(&self.shared), leave.clone()));
             self.serving = Some(Serving { task: AbortOnDropHandle::new(task), leave });

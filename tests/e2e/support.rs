@@ -275,7 +275,7 @@ const BROKEN_CONNECTIONS: [&str; 6] = [
 
 /// What a real daprd 1.18 warns of in every lab, and no stand-in does: that it runs outside of a cluster, and how its
 /// links to the broker end when it stops.
-const OF_A_REAL_DAPRD: [&str; 13] = [
+const OF_A_REAL_DAPRD: [&str; 11] = [
     r#"msg="mTLS is disabled. Skipping certificate request and tls validation""#,
     r#"msg="The default value for 'spec.metric.http.increasedCardinality' will change to 'false' in Dapr 1.15 or later""#,
     r#"msg="No scheduler host addresses provided. Scheduler disabled""#,

@@ -73,25 +73,28 @@ fn of_this_machine(part: Part, workspace: &Workspace, arches: &[Arch]) -> Result
     Ok(Platform::of_files(&part.to_string(), Arch::HOST, layers, &start(part, entrypoint)))
 }
 
+/// What Azurite is told in a container, ours or its own: every address, its well-known port, blobs in memory.
+pub const AZURITE_ARGUMENTS: [&str; 11] = [
+    "--blobHost",
+    "0.0.0.0",
+    "--blobPort",
+    "10000",
+    "--inMemoryPersistence",
+    "--extentMemoryLimit",
+    "512",
+    "--skipApiVersionCheck",
+    "--disableProductStyleUrl",
+    "--disableTelemetry",
+    "--silent",
+];
+
 /// In a container a program listens on every address, or nobody could reach it.
 fn start(part: Part, entrypoint: Vec<String>) -> Start {
     let arguments: &[&str] = match part {
         Part::ServicebusEmulator => &["--listen", "0.0.0.0:5672", "--http-listen", "0.0.0.0:5300"],
         Part::BlobEmulator => &["--listen", "0.0.0.0:10000"],
         Part::DaprEmulator => &["--dapr-listen-addresses", "0.0.0.0"],
-        Part::Azurite => &[
-            "--blobHost",
-            "0.0.0.0",
-            "--blobPort",
-            "10000",
-            "--inMemoryPersistence",
-            "--extentMemoryLimit",
-            "512",
-            "--skipApiVersionCheck",
-            "--disableProductStyleUrl",
-            "--disableTelemetry",
-            "--silent",
-        ],
+        Part::Azurite => &AZURITE_ARGUMENTS,
         _ => &["--listen", "0.0.0.0:3000"],
     };
     Start {

@@ -14,7 +14,7 @@ use crate::cluster::charts;
 use crate::cluster::installs::Graph;
 use crate::cluster::{Cluster, Current, Provider, Settings};
 use crate::image::engine::{Container, Engine, Label};
-use crate::image::{Files, Part};
+use crate::image::{AZURITE_ARGUMENTS, Files, Part};
 use crate::limits;
 use crate::paths::Workspace;
 use crate::process::ReservedPort;
@@ -178,24 +178,9 @@ pub fn broker_arguments() -> Vec<String> {
 
 /// What the blob store is started with, wherever it is one.
 pub fn blob_arguments(store: BlobStore) -> Vec<String> {
-    let port = ports::BLOB.to_string();
     match store {
-        BlobStore::Native => vec!["--listen".to_owned(), format!("0.0.0.0:{port}")],
-        BlobStore::Azurite => [
-            "--blobHost",
-            "0.0.0.0",
-            "--blobPort",
-            &port,
-            "--inMemoryPersistence",
-            "--extentMemoryLimit",
-            "512",
-            "--skipApiVersionCheck",
-            "--disableProductStyleUrl",
-            "--disableTelemetry",
-            "--silent",
-        ]
-        .map(str::to_owned)
-        .into(),
+        BlobStore::Native => vec!["--listen".to_owned(), format!("0.0.0.0:{}", ports::BLOB)],
+        BlobStore::Azurite => AZURITE_ARGUMENTS.map(str::to_owned).into(),
     }
 }
 

@@ -3,18 +3,18 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::facts;
 use super::manifests::{self, Alongside, DaprFacts, Images, Inputs, NoImage};
 use super::names;
 use super::object::Object;
+use super::{facts, ground};
 use crate::backend::LabError;
 use crate::cluster::Registry;
 use crate::cluster::charts::{self, Install};
 use crate::cluster::installs::{Graph, GraphError};
-use crate::cluster::{ClusterError, Current, Provider, Settings, versions::VersionsError};
+use crate::cluster::{ClusterError, versions::VersionsError};
 use crate::image::{ImageError, Part};
 use crate::paths::Workspace;
-use crate::spec::{BackendKind, Emulators, LabSpec, Pools, Role, SpinShape};
+use crate::spec::{Emulators, LabSpec, Role, SpinShape};
 
 /// Why a dry run could not tell everything.
 #[derive(Debug, thiserror::Error)]
@@ -120,20 +120,10 @@ fn cluster_part(workspace: &Workspace, spec: &LabSpec, text: &mut String) -> Res
         push_host: "registry.example:5000".to_owned(),
         pull_host: "registry.example:5000".to_owned(),
     };
-    let mut settings = Settings::new(workspace.clone(), &spec.name)?;
-    settings.mixed_pools = spec.cluster.pools == Pools::Mixed;
-    let provider = match spec.backend {
-        BackendKind::K3d => Provider::k3d(settings.clone()),
-        BackendKind::Kind => Provider::kind(settings.clone()),
-        BackendKind::Kubernetes | BackendKind::Local => {
-            match Current::find(spec.cluster.context.as_deref(), facts::registry()) {
-                Ok(current) => Provider::Current(current),
-                Err(_) => {
-                    text.push_str("# the current kubeconfig context; there is none here\n");
-                    return Ok(facts::registry().unwrap_or_else(placeholder));
-                }
-            }
-        }
+    let settings = ground::settings_of(workspace, spec)?;
+    let Ok(provider) = ground::provider(&settings, spec) else {
+        text.push_str("# the current kubeconfig context; there is none here\n");
+        return Ok(facts::registry().unwrap_or_else(placeholder));
     };
     for step in provider.plan()? {
         let _ = writeln!(text, "{step}");

@@ -12,7 +12,7 @@ use super::names::ports;
 use crate::backend::{ApiError, LabError, settings, with_causes};
 use crate::cluster::charts;
 use crate::cluster::installs::Graph;
-use crate::cluster::{Cluster, Current, Provider, Settings};
+use crate::cluster::{Cluster, ClusterError, Current, Provider, Settings};
 use crate::image::engine::{Container, Engine, Label};
 use crate::image::{AZURITE_ARGUMENTS, Files, Part};
 use crate::limits;
@@ -20,21 +20,28 @@ use crate::paths::Workspace;
 use crate::process::ReservedPort;
 use crate::spec::{BackendKind, BlobStore, LabSpec, Pools};
 
+/// What a lab asks of where its cluster comes from.
+///
+/// # Errors
+/// Fails where the workspace's versions cannot be read.
+pub fn settings_of(workspace: &Workspace, spec: &LabSpec) -> Result<Settings, ClusterError> {
+    let mut settings = Settings::new(workspace.clone(), &spec.name)?;
+    settings.mixed_pools = spec.cluster.pools == Pools::Mixed;
+    Ok(settings)
+}
+
 /// Where the cluster of a lab comes from.
 ///
 /// # Errors
-/// Fails where the kubeconfig or the workspace's versions cannot be read.
-pub fn provider(workspace: &Workspace, spec: &LabSpec) -> Result<(Provider, Settings), LabError> {
-    let mut settings = Settings::new(workspace.clone(), &spec.name)?;
-    settings.mixed_pools = spec.cluster.pools == Pools::Mixed;
-    let provider = match spec.backend {
+/// Fails where the kubeconfig cannot be read or has no such context.
+pub fn provider(settings: &Settings, spec: &LabSpec) -> Result<Provider, ClusterError> {
+    Ok(match spec.backend {
         BackendKind::K3d => Provider::k3d(settings.clone()),
         BackendKind::Kind => Provider::kind(settings.clone()),
         BackendKind::Kubernetes | BackendKind::Local => {
             Provider::Current(Current::find(spec.cluster.context.as_deref(), facts::registry())?)
         }
-    };
-    Ok((provider, settings))
+    })
 }
 
 /// A cluster that can take the lab's pods, with what a lab needs of it installed. On one that somebody else made another version of
@@ -43,8 +50,8 @@ pub fn provider(workspace: &Workspace, spec: &LabSpec) -> Result<(Provider, Sett
 /// # Errors
 /// Says what could not be made or installed.
 pub async fn ensure(workspace: &Workspace, spec: &LabSpec) -> Result<Cluster, LabError> {
-    let (provider, settings) = provider(workspace, spec)?;
-    let (cluster, _) = provider.ensure().await?;
+    let settings = settings_of(workspace, spec)?;
+    let (cluster, _) = provider(&settings, spec)?.ensure().await?;
     let steps = charts::steps(&settings, &cluster, &installs(spec), &[])?;
     let graph = Graph::new(steps).map_err(|error| failed("order the installs", &error, None))?;
     let timings = graph.run(|_| ()).await;

@@ -202,7 +202,7 @@ impl House {
     /// From nothing to a lab whose every part is ready and has an address here.
     async fn start(self: &Arc<Self>) -> Result<(), LabError> {
         let workspace = facts::workspace_id(&self.workspace);
-        let (provider, _) = ground::provider(&self.workspace, &self.spec)?;
+        let provider = ground::provider(&ground::settings_of(&self.workspace, &self.spec)?, &self.spec)?;
         let planned = provider.planned();
         let record = Record {
             lab: self.spec.name.clone(),

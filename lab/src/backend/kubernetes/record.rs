@@ -73,7 +73,8 @@ pub async fn clean(files: &LabFiles) -> Result<bool, LabError> {
             cluster: ClusterSpec::of(record.backend),
             ..LabSpec::default()
         };
-        let removed = ground::provider(&Workspace::at(&record.root), &spec)?.0.delete().await?;
+        let settings = ground::settings_of(&Workspace::at(&record.root), &spec)?;
+        let removed = ground::provider(&settings, &spec)?.delete().await?;
         Record::remove(files);
         return Ok(!removed.is_empty());
     }

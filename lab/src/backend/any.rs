@@ -8,6 +8,7 @@ use super::{
     AfterKill, Backend, Endpoints, Failure, LabError, Part, Progress, ReplicaEvent, ReplicaStatus, Scalable,
     Scaled, Usage,
 };
+use crate::cluster::installs::Timings;
 use crate::paths::Workspace;
 use crate::spec::LabSpec;
 
@@ -88,5 +89,9 @@ impl Backend for AnyBackend {
 
     fn progress(&self) -> Vec<Progress> {
         each!(self, backend => backend.progress())
+    }
+
+    fn timings(&self) -> Timings {
+        each!(self, backend => backend.timings())
     }
 }

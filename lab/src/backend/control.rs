@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use super::{
     AfterKill, ApiError, Failure, LabState, Part, ReplicaEvent, ReplicaStatus, Scalable, Scaled, Usage,
 };
+use crate::exit::Exit;
 use crate::limits;
 use crate::spec::LabSpec;
 
@@ -77,20 +78,48 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub(super) enum Reply {
-    Spec { spec: LabSpec },
-    State { state: Box<LabState> },
-    View { seen: Box<Seen> },
-    Progress { progress: Progress },
+    Spec {
+        spec: LabSpec,
+    },
+    State {
+        state: Box<LabState>,
+    },
+    View {
+        seen: Box<Seen>,
+    },
+    Progress {
+        progress: Progress,
+    },
     Ready,
-    Status { resources: Vec<ReplicaStatus> },
-    Usage { usage: Vec<Usage> },
-    Scaled { scaled: Scaled },
-    ReplicaEvents { events: Vec<ReplicaEvent> },
+    Status {
+        resources: Vec<ReplicaStatus>,
+    },
+    Usage {
+        usage: Vec<Usage>,
+    },
+    Scaled {
+        scaled: Scaled,
+    },
+    ReplicaEvents {
+        events: Vec<ReplicaEvent>,
+    },
     Done,
-    Failed { failure: Box<Failure> },
-    NotReady { seconds: u64, waiting: String },
-    Api { error: ApiError },
-    Refused { message: String },
+    Failed {
+        failure: Box<Failure>,
+    },
+    NotReady {
+        seconds: u64,
+        waiting: String,
+    },
+    Api {
+        error: ApiError,
+    },
+    /// Any other failure, with how the command ends that is told of it.
+    Refused {
+        message: String,
+        hint: Option<String>,
+        exit: Exit,
+    },
     Stopped,
 }
 

@@ -185,6 +185,16 @@ pub enum LabError {
     /// The verb makes no sense for this lab.
     #[error("{0}")]
     Refused(String),
+    /// What a supervisor told of any other failure.
+    #[error("{message}")]
+    Told {
+        /// The failure and its causes.
+        message: String,
+        /// What to do, where that is known.
+        hint: Option<String>,
+        /// How a command ends that is told of it.
+        exit: Exit,
+    },
     /// No slot for a test's lab became free.
     #[error(
         "no lab of another test ended within {seconds} s; at most {slots} are alive at a time on this machine"
@@ -233,6 +243,7 @@ impl LabError {
             | Self::NotAsked { .. }
             | Self::Refused(_) => Exit::Usage,
             Self::Cluster(error) => error.exit(),
+            Self::Told { exit, .. } => *exit,
             Self::Api(error) if error.unreachable => Exit::Unavailable,
             Self::Api(_) => Exit::StartFailed,
             Self::Failed(failure) => match failure.stage {
@@ -261,6 +272,7 @@ impl LabError {
             }
             Self::NoWorkspace(_) => Some("run it within the checkout, or set LAB_ROOT".to_owned()),
             Self::Cluster(error) => error.hint(),
+            Self::Told { hint, .. } => hint.clone(),
             Self::Failed(failure) => failure.hint.clone(),
             Self::Api(error) => error.hint.clone(),
             Self::NotAsked { .. } => {

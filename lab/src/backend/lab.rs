@@ -12,6 +12,7 @@ use super::slots::{self, Slot};
 use super::{
     AfterKill, Endpoints, LabError, LabState, Part, ReplicaEvent, ReplicaStatus, Scalable, Scaled, Usage,
 };
+use crate::cluster::installs::Timings;
 use crate::limits;
 use crate::logs::{self, LogLine};
 use crate::paths::{LabFiles, Workspace};
@@ -150,6 +151,11 @@ impl Lab {
     /// Where its parts answer. They keep their addresses as long as the lab lives, through restarts.
     pub fn endpoints(&self) -> &Endpoints {
         &self.shared.state.endpoints
+    }
+
+    /// How long each step of its start took.
+    pub fn timings(&self) -> &Timings {
+        &self.shared.state.timings
     }
 
     /// Its folder: logs and generated files.
@@ -451,13 +457,13 @@ async fn state_of(name: &str, files: &LabFiles) -> Result<LabState, LabError> {
 }
 
 /// The error that a reply stands for, where it is not the one that was hoped for.
-fn refusal(name: &str, reply: Reply) -> LabError {
+pub(super) fn refusal(name: &str, reply: Reply) -> LabError {
     let name = name.to_owned();
     match reply {
         Reply::Failed { failure } => LabError::Failed(failure),
         Reply::NotReady { seconds, waiting } => LabError::NotReady { name, seconds, waiting },
         Reply::Api { error } => error.into(),
-        Reply::Refused { message } => LabError::Refused(message),
+        Reply::Refused { message, hint, exit } => LabError::Told { message, hint, exit },
         Reply::Stopped => LabError::Stopped { name },
         other => LabError::Control {
             operation: "understand",

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::cluster::installs::Timings;
 use crate::spec::{BlobStore, LabSpec, Role, Topology};
 
 mod any;
@@ -317,13 +318,20 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The resources that are ready by now, in the order in which they became so.
     fn progress(&self) -> Vec<Progress>;
+
+    /// How long each step of [`Self::up`] took, of those that are done; empty where the parts are all that there is to wait for.
+    fn timings(&self) -> Timings {
+        Timings::default()
+    }
 }
 
 /// The settings that a running lab has, for those who attach to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LabState {
     /// What it was started from.
     pub spec: LabSpec,
     /// Where it answers.
     pub endpoints: Endpoints,
+    /// How long each step of its start took.
+    pub timings: Timings,
 }

@@ -170,7 +170,7 @@ fn reply_of(error: &LabError) -> Reply {
         }
         LabError::Api(error) => Reply::Api { error: error.clone() },
         LabError::Stopped { .. } => Reply::Stopped,
-        other => Reply::Refused { message: with_causes(other) },
+        other => Reply::Refused { message: with_causes(other), hint: other.hint(), exit: other.exit() },
     }
 }
 
@@ -279,7 +279,8 @@ impl Supervisor {
     }
 
     fn lab_state(&self) -> Result<LabState, LabError> {
-        Ok(LabState { spec: self.spec.clone(), endpoints: self.backend.endpoints()? })
+        let (endpoints, timings) = (self.backend.endpoints()?, self.backend.timings());
+        Ok(LabState { spec: self.spec.clone(), endpoints, timings })
     }
 
     fn view(&self) -> Reply {
@@ -353,5 +354,23 @@ async fn converse(stream: UnixStream, supervisor: &Supervisor) -> io::Result<()>
     match connection.receive::<Request>().await? {
         Some(request) => supervisor.answer(request, &mut connection).await,
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{CallError, ClusterError};
+    use crate::exit::Exit;
+
+    /// It was told as a wrong setting, without the line that installs the program.
+    #[test]
+    fn what_stops_a_supervisor_ends_the_command_as_it_would_without_one() {
+        let missing: LabError = ClusterError::Call(CallError::Missing { program: "helm" }).into();
+        let (hint, exit) = (missing.hint(), missing.exit());
+        assert_eq!(exit, Exit::ProgramMissing);
+        let told = super::super::lab::refusal("main", reply_of(&missing));
+        assert_eq!(told.to_string(), "'helm' is needed and is not installed");
+        assert_eq!((told.hint(), told.exit()), (hint, exit));
     }
 }

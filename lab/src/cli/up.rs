@@ -42,7 +42,8 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
             let differences = differences.join(", ");
             return Err(LabError::OtherSettings { name: args.lab.clone(), differences }.into());
         }
-        output.note(&format!("lab '{}' is running already", args.lab));
+        output
+            .note(&format!("lab '{}' is running already, as it was asked for: all of it was kept", args.lab));
         status::show(&workspace, &args.lab, output).await?;
         return Ok(Exit::Ok);
     }
@@ -68,6 +69,9 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
         }
     };
     output.note(&format!("lab '{}' is ready after {:.2} s", lab.name(), slowest_ms as f64 / 1000.0));
+    for line in lab.timings().lines() {
+        output.note(&line);
+    }
     status::show(&workspace, &args.lab, output).await?;
     if args.detach {
         return Ok(Exit::Ok);

@@ -198,6 +198,17 @@ impl Timings {
         path.reverse();
         path
     }
+
+    /// The critical path, and what was as it should be, a line each; none where there was no step.
+    pub fn lines(&self) -> Vec<String> {
+        let told = |step: &&StepTiming| format!("{} {:.1} s", step.step, step.took_ms() / 1e3);
+        let path: Vec<_> = self.critical_path().iter().map(told).collect();
+        let kept = self.steps.iter().filter(|step| step.done == Done::Unchanged);
+        let kept: Vec<_> = kept.map(|step| step.step.as_str()).collect();
+        let line = |words: &str, list: String| (!list.is_empty()).then(|| format!("{words}: {list}"));
+        let lines = [line("critical path", path.join(" → ")), line("kept", kept.join(", "))];
+        lines.into_iter().flatten().collect()
+    }
 }
 
 /// A step that failed; what else was running then was stopped.
@@ -413,6 +424,30 @@ mod tests {
         assert_eq!(of(vec![step("a", &["b"])]), "step 'a' needs 'b', which is no step");
         let circle = vec![step("a", &["b"]), step("b", &["a"]), step("c", &[])];
         assert_eq!(of(circle), "steps wait for each other: a, b");
+    }
+
+    #[test]
+    fn the_critical_path_and_what_was_kept_are_a_line_each() {
+        let timing = |step: &str, needs: &[&str], started_ms, done_ms, done| StepTiming {
+            step: step.to_owned(),
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            started_ms,
+            done_ms,
+            done,
+        };
+        let timings = Timings {
+            steps: vec![
+                timing("cluster", &[], 0.0, 60.0, Done::Unchanged),
+                timing("images", &["cluster"], 60.0, 90.0, Done::Unchanged),
+                timing("dapr", &["cluster"], 60.0, 14_060.0, Done::Changed),
+                timing("applications", &["dapr", "images"], 14_060.0, 20_260.0, Done::Changed),
+            ],
+        };
+        assert_eq!(
+            timings.lines(),
+            ["critical path: cluster 0.1 s → dapr 14.0 s → applications 6.2 s", "kept: cluster, images"]
+        );
+        assert_eq!(Timings::default().lines(), Vec::<String>::new());
     }
 
     #[test]

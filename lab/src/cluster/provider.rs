@@ -108,7 +108,7 @@ impl Provider {
     ///
     /// # Errors
     /// Fails where a file cannot be read, or needs another Spin than that of the nodes' shim: both versions are named.
-    pub fn check_guests(&self, files: &[PathBuf]) -> Result<(), ClusterError> {
+    pub fn check_guests<'a>(&self, files: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), ClusterError> {
         let Self::Own(own) = self else { return Ok(()) };
         let Some(node) = own.settings.node_version(own.program())? else { return Ok(()) };
         for path in files {

@@ -5,6 +5,7 @@ mod doctor;
 mod fakes;
 mod files;
 mod installing;
+mod starting;
 
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! What has to be asked before a lab can be described: the cluster's Dapr and nodes, the images, the component files.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::Client;
@@ -11,11 +14,12 @@ use super::manifests::{Component, DaprFacts, Images};
 use super::names::DAPR_SYSTEM;
 use super::pods::Replica;
 use crate::backend::{ApiError, LabError, with_causes};
-use crate::build::Arch;
+use crate::build::{Arch, Artefact};
 use crate::cluster::Registry;
+use crate::cluster::installs::Done;
 use crate::image::{self, Image, Plan, SpinImage};
 use crate::paths::Workspace;
-use crate::spec::LabSpec;
+use crate::spec::{LabSpec, Role, Stack};
 
 /// What tells this checkout's labs from those of another.
 pub fn workspace_id(workspace: &Workspace) -> String {
@@ -102,6 +106,17 @@ pub fn components(workspace: &Workspace) -> Result<Vec<Component>, LabError> {
     Ok(components)
 }
 
+/// The Wasm files that a lab's nodes have to run.
+pub fn wasm_files(workspace: &Workspace, spec: &LabSpec) -> BTreeSet<PathBuf> {
+    let artefact = |role: &Role| match spec.stacks.of(*role) {
+        Stack::SpinRust => Some(Artefact::SpinRust),
+        Stack::SpinTs => Some(Artefact::SpinTs),
+        Stack::WarpRust | Stack::ExpressTs => None,
+    };
+    let wasm = Role::ALL.iter().filter_map(artefact);
+    wasm.map(|artefact| workspace.artefact(artefact.name())).collect()
+}
+
 /// Which images a lab needs. Spin applications go as OCI artefacts, which the shim compiles once for each node.
 pub fn image_plan(spec: &LabSpec) -> Plan {
     Plan::of(spec, SpinImage::Artefact, &[Arch::HOST])
@@ -116,7 +131,8 @@ pub fn references(images: &[Image], registry: &str) -> Images {
     images.iter().map(|image| (name(image), image.reference(registry))).collect()
 }
 
-/// Assembles a lab's images, brings those to the cluster's registry that are not there, and tells what manifests name.
+/// Assembles a lab's images, brings those to the cluster's registry that are not there, and tells what manifests name, and whether
+/// anything was sent.
 ///
 /// # Errors
 /// Says which image cannot be made or pushed, or that nobody named a registry.
@@ -124,7 +140,7 @@ pub async fn images(
     workspace: &Workspace,
     spec: &LabSpec,
     registry: Option<&Registry>,
-) -> Result<Images, LabError> {
+) -> Result<(Images, Done), LabError> {
     let failed = |cause: String, hint: Option<String>| -> LabError {
         ApiError {
             operation: "bring the lab's images to the cluster".to_owned(),
@@ -146,10 +162,14 @@ pub async fn images(
     let assembled = assembled.map_err(|error| failed(error.to_string(), None))?;
     let images = assembled.map_err(|error| failed(with_causes(&error), error.hint()))?;
     let pushes = images.iter().map(|image| image::push(&registry.push_host, image));
+    let mut done = Done::Unchanged;
     for pushed in futures_util::future::join_all(pushes).await {
-        pushed.map_err(|error| failed(with_causes(&error), Some(error.hint())))?;
+        let pushed = pushed.map_err(|error| failed(with_causes(&error), Some(error.hint())))?;
+        if pushed.sent > 0 {
+            done = Done::Changed;
+        }
     }
-    Ok(references(&images, &registry.pull_host))
+    Ok((references(&images, &registry.pull_host), done))
 }
 
 /// The registry that `LAB_REGISTRY` names: where this machine pushes and, after `=`, what the nodes call it.

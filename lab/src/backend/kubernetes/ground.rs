@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::dry_run::installs;
 use super::facts;
 use super::manifests::Alongside;
 use super::names::ports;
 use crate::backend::{ApiError, LabError, settings, with_causes};
-use crate::cluster::charts;
-use crate::cluster::installs::Graph;
 use crate::cluster::{Cluster, ClusterError, Current, Provider, Settings};
 use crate::image::engine::{Container, Engine, Label};
 use crate::image::{AZURITE_ARGUMENTS, Files, Part};
@@ -44,28 +41,8 @@ pub fn provider(settings: &Settings, spec: &LabSpec) -> Result<Provider, Cluster
     })
 }
 
-/// A cluster that can take the lab's pods, with what a lab needs of it installed. On one that somebody else made another version of
-/// that is refused, and never replaced.
-///
-/// # Errors
-/// Says what could not be made or installed.
-pub async fn ensure(workspace: &Workspace, spec: &LabSpec) -> Result<Cluster, LabError> {
-    let settings = settings_of(workspace, spec)?;
-    let (cluster, _) = provider(&settings, spec)?.ensure().await?;
-    let steps = charts::steps(&settings, &cluster, &installs(spec), &[])?;
-    let graph = Graph::new(steps).map_err(|error| failed("order the installs", &error, None))?;
-    let timings = graph.run(|_| ()).await;
-    let timings = timings.map_err(|error| failed("install what the lab needs", &error, None))?;
-    let path: Vec<_> = timings
-        .critical_path()
-        .iter()
-        .map(|step| format!("{} {:.1} s", step.step, step.took_ms() / 1e3))
-        .collect();
-    tracing::info!(critical_path = path.join(" → "), "installed");
-    Ok(cluster)
-}
-
-fn failed(operation: &str, error: &dyn std::error::Error, hint: Option<String>) -> LabError {
+/// The error of something that a lab stands on.
+pub fn failed(operation: &str, error: &dyn std::error::Error, hint: Option<String>) -> LabError {
     let (operation, cause) = (operation.to_owned(), with_causes(error));
     ApiError { operation, object: String::new(), cause, hint, unreachable: false }.into()
 }

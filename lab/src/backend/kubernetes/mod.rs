@@ -19,6 +19,7 @@ mod object;
 mod pods;
 pub(crate) mod record;
 mod scale;
+mod start;
 mod status;
 mod usage;
 mod wait;
@@ -41,20 +42,21 @@ use self::client::Reached;
 use self::forward::{Forward, Target as ForwardTarget};
 use self::ground::Containers;
 use self::logs::LogFollowers;
-use self::manifests::{Inputs, Manifests};
-use self::names::{DaprPlace, Replicated, ports};
+use self::manifests::Images;
+use self::names::{Replicated, ports};
 use self::pods::Pods;
 use self::record::Record;
 use self::usage::Counted;
-use self::wait::{Expected, Waiting};
 use super::{
     AfterKill, Backend, BlobEndpoint, Endpoints, Failure, LabError, Part, Progress, ReplicaEvent,
     ReplicaStatus, Scalable, Scaled, Stage, Usage, settings,
 };
+use crate::cluster::Cluster;
+use crate::cluster::installs::Timings;
 use crate::limits;
 use crate::paths::{LabFiles, Workspace};
 use crate::process::ReservedPort;
-use crate::spec::{BackendKind, DaprStrategy, Emulators, LabSpec, Role, Topology};
+use crate::spec::{BackendKind, LabSpec, Role};
 
 /// A lab on a cluster.
 #[derive(Debug, Clone)]
@@ -84,7 +86,9 @@ struct House {
     opened: Instant,
     changes: watch::Sender<u64>,
     failure: Mutex<Option<Failure>>,
+    cluster: OnceLock<Cluster>,
     reached: OnceLock<Reached>,
+    images: OnceLock<Images>,
     endpoints: OnceLock<Endpoints>,
     dapr_version: OnceLock<String>,
     /// The emulators, where they are beside the cluster.
@@ -99,6 +103,8 @@ struct House {
     tasks: Mutex<Vec<JoinHandle<()>>>,
     log_followers: Mutex<Option<Arc<Mutex<tokio::task::JoinSet<()>>>>>,
     scaling: tokio::sync::Mutex<()>,
+    /// How long each step of the start took, of those that are done.
+    timings: Mutex<Timings>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -117,7 +123,9 @@ impl KubernetesBackend {
                 opened: Instant::now(),
                 changes: watch::Sender::new(0),
                 failure: Mutex::default(),
+                cluster: OnceLock::new(),
                 reached: OnceLock::new(),
+                images: OnceLock::new(),
                 endpoints: OnceLock::new(),
                 dapr_version: OnceLock::new(),
                 containers: OnceLock::new(),
@@ -129,6 +137,7 @@ impl KubernetesBackend {
                 tasks: Mutex::default(),
                 log_followers: Mutex::default(),
                 scaling: tokio::sync::Mutex::default(),
+                timings: Mutex::default(),
             }),
         }
     }
@@ -191,98 +200,16 @@ impl Backend for KubernetesBackend {
     fn progress(&self) -> Vec<Progress> {
         self.house.progress()
     }
+
+    fn timings(&self) -> Timings {
+        locked(&self.house.timings).clone()
+    }
 }
 
 impl House {
     fn reached(&self) -> Result<&Reached, LabError> {
         let not_yet = || LabError::Refused("the lab is not on its cluster yet".to_owned());
         self.reached.get().ok_or_else(not_yet)
-    }
-
-    /// From nothing to a lab whose every part is ready and has an address here.
-    async fn start(self: &Arc<Self>) -> Result<(), LabError> {
-        let workspace = facts::workspace_id(&self.workspace);
-        let provider = ground::provider(&ground::settings_of(&self.workspace, &self.spec)?, &self.spec)?;
-        let planned = provider.planned();
-        let record = Record {
-            lab: self.spec.name.clone(),
-            workspace: workspace.clone(),
-            root: self.workspace.root().to_owned(),
-            backend: self.spec.backend,
-            kubeconfig: planned.kubeconfig,
-            context: planned.context,
-        };
-        if provider.is_own() {
-            // From now on there may be something to remove.
-            record.write(&self.files)?;
-        }
-        let cluster = ground::ensure(&self.workspace, &self.spec).await?;
-        let kubeconfig = Some(cluster.kubeconfig.clone());
-        let reached = client::reach(kubeconfig, Some(cluster.context.clone())).await?;
-        self.take_namespace(&reached, &workspace).await?;
-        let client = self.reached.get_or_init(|| reached).client.clone();
-        record.write(&self.files)?;
-        if self.spec.cluster.emulators == Emulators::Alongside {
-            let containers = ground::alongside(&self.workspace, &self.spec, &cluster).await?;
-            let _ = self.containers.set(containers);
-        }
-        let alongside = self.containers.get().map(|containers| containers.within);
-
-        let (dapr, nodes) = (facts::dapr(&client).await?, facts::nodes(&client).await?);
-        let _ = self.dapr_version.set(facts::version_of(&dapr.image));
-        let images = facts::images(&self.workspace, &self.spec, cluster.registry.as_ref()).await?;
-        let components = facts::components(&self.workspace)?;
-        let inputs = Inputs { spec: &self.spec, workspace, images: &images, dapr, components, alongside };
-        let manifests =
-            manifests::manifests(&inputs).map_err(|error| LabError::Refused(error.to_string()))?;
-        self.deploy(&client, &manifests, nodes).await?;
-        facts::check_images(&self.pods.replicas(), &images)?;
-        self.open_addresses(&client)?;
-        let store = |part| self.pods.of(part).into_iter().map(|one| (one.name, (one.uid, one.restarts)));
-        let _ = self.stores.set(store(Part::Broker).chain(store(Part::Blob)).collect());
-        self.changed();
-        Ok(())
-    }
-
-    /// What an earlier supervisor left is removed: the broker's and the blob store's state would be of another lab.
-    async fn take_namespace(&self, reached: &Reached, workspace: &str) -> Result<(), LabError> {
-        let name = names::namespace(&self.spec.name);
-        match apply::owner(&reached.client, &self.spec.name, workspace).await? {
-            apply::Owner::Nobody => Ok(()),
-            apply::Owner::Ours => {
-                tracing::info!(namespace = name, "removing what an earlier supervisor left");
-                apply::remove(&reached.client, &self.spec.name).await.map(drop)
-            }
-            apply::Owner::AnotherWorkspace(_) => Err(LabError::Refused(format!(
-                "namespace {name} on {} is of a lab of another checkout; choose another name with --lab, or end that one",
-                reached.context
-            ))),
-            apply::Owner::Foreign => Err(LabError::Refused(format!(
-                "namespace {name} on {} was not made by a lab; choose another name with --lab",
-                reached.context
-            ))),
-        }
-    }
-
-    async fn deploy(
-        self: &Arc<Self>,
-        client: &kube::Client,
-        manifests: &Manifests,
-        nodes: usize,
-    ) -> Result<(), LabError> {
-        let mut waiting = Waiting {
-            client,
-            lab: &self.spec.name,
-            pods: &self.pods,
-            files: &self.files,
-            changes: self.changes.subscribe(),
-        };
-        apply::apply(client, &manifests.foundation).await?;
-        self.watch(client);
-        let emulators = expected_emulators(&self.spec);
-        waiting.until_ready(&emulators, limits::PODS_READY).await?;
-        apply::apply(client, &manifests.workload).await?;
-        waiting.until_ready(&expected(&self.spec, nodes), limits::PODS_READY).await
     }
 
     /// Keeps up with the lab's pods for as long as it lives.
@@ -494,28 +421,4 @@ async fn keep_counting(house: std::sync::Weak<House>) {
             tracing::debug!(cause = %error, "counters could not be read");
         }
     }
-}
-
-/// How many pods of the emulators there are.
-fn expected_emulators(spec: &LabSpec) -> Expected {
-    match spec.cluster.emulators {
-        Emulators::Alongside => Expected::new(),
-        Emulators::InCluster => ["servicebus", "blob"].map(|name| (name.to_owned(), 1)).into(),
-    }
-}
-
-/// How many pods of each part there are; of a daemonset one on each of `nodes`.
-fn expected(spec: &LabSpec, nodes: usize) -> Expected {
-    let mut expected = expected_emulators(spec);
-    expected.insert("lab-dapr".to_owned(), 1);
-    for role in Role::ALL.iter().copied() {
-        expected.insert(role.to_string(), spec.replicas as usize);
-        if names::dapr_place(spec, role) == DaprPlace::Own {
-            let everywhere =
-                spec.topology == Topology::Shared && spec.cluster.dapr_strategy == DaprStrategy::Daemonset;
-            let count = if everywhere { nodes } else { spec.dapr_replicas as usize };
-            expected.insert(format!("{role}-dapr"), count);
-        }
-    }
-    expected
 }

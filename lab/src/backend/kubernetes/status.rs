@@ -1,9 +1,10 @@
 //! A lab on a cluster as people see it.
 
-use super::House;
 use super::names::{self, Replicated};
 use super::pods::Replica;
+use super::{House, locked};
 use crate::backend::{Part, Progress, ReplicaStatus};
+use crate::cluster::installs::{Done, StepTiming};
 use crate::spec::{Packaging, Stack};
 
 impl House {
@@ -73,7 +74,14 @@ impl House {
                 lab_ms: millis((replica.seen + ready_after).saturating_duration_since(self.opened)),
             })
         };
-        let mut steps: Vec<_> = self.pods.replicas().into_iter().filter_map(ready).collect();
+        let step = |timing: &StepTiming| Progress {
+            resource: timing.step.clone(),
+            program: if timing.done == Done::Changed { "done" } else { "kept" }.to_owned(),
+            ready_ms: timing.took_ms().round() as u64,
+            lab_ms: timing.done_ms.round() as u64,
+        };
+        let mut steps: Vec<_> = locked(&self.timings).steps.iter().map(step).collect();
+        steps.extend(self.pods.replicas().into_iter().filter_map(ready));
         steps.sort_by_key(|step| step.lab_ms);
         steps
     }

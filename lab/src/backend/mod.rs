@@ -88,6 +88,8 @@ pub struct ReplicaStatus {
     pub age_seconds: f64,
     /// Where its log is.
     pub log: String,
+    /// What a node keeps of its image, bytes; `None` for what runs without one, and for images that are not the lab's.
+    pub image_bytes: Option<u64>,
 }
 
 impl ReplicaStatus {

@@ -337,8 +337,7 @@ async fn measure(
 ) -> Result<BenchOutcome, BenchError> {
     let measured = flow::run(lab.endpoints(), &args.options(lab, display)).await?;
     let status = lab.status().await?;
-    let report =
-        Report::new(Inputs { spec: lab.spec(), status: &status, environment, measured, backend: "local" });
+    let report = Report::new(Inputs { spec: lab.spec(), status: &status, environment, measured });
     let folder = report.write(&workspace.labs().join(RUNS))?;
     Ok(BenchOutcome { report, folder })
 }

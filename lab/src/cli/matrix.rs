@@ -147,6 +147,9 @@ fn command(args: &BenchArgs, matrix: &Matrix) -> String {
     add("dapr-replicas", args.dapr_replicas.map(|replicas| replicas.to_string()));
     add("blob", args.blob.map(|blob| blob.to_string()));
     add("packaging", args.packaging.map(|packaging| packaging.to_string()));
+    for (name, value) in args.cluster.flags() {
+        add(name, value);
+    }
     add("engine-profile", args.engine_profile.map(|profile| profile.to_string()));
     command
 }
@@ -205,6 +208,13 @@ mod tests {
         );
         let matrix = args.matrix.clone().expect("a matrix");
         let expected = "cargo lab bench --matrix topology=shared --orders 7 --seed 42 --repeat 3 --stack warp-rust --replicas 2";
+        assert_eq!(command(&args, &matrix), expected);
+
+        let args = Line::parse_from(
+            "bench --matrix topology=shared --backend k3d --dapr-strategy daemonset".split_whitespace(),
+        )
+        .args;
+        let expected = "cargo lab bench --matrix topology=shared --orders 10000 --seed 42 --backend k3d --dapr-strategy daemonset";
         assert_eq!(command(&args, &matrix), expected);
     }
 }

@@ -73,6 +73,18 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// What was asked for, by the names of the flags.
+    pub(super) fn flags(&self) -> [(&'static str, Option<String>); 6] {
+        [
+            ("backend", self.backend.map(|backend| backend.to_string())),
+            ("context", self.context.clone()),
+            ("spin-shape", self.spin_shape.map(|shape| shape.to_string())),
+            ("pools", self.pools.map(|pools| pools.to_string())),
+            ("dapr-strategy", self.dapr_strategy.map(|strategy| strategy.to_string())),
+            ("emulators", self.emulators.map(|emulators| emulators.to_string())),
+        ]
+    }
+
     /// What was asked for, and of `spec` what was left open; of another back end its usual settings.
     pub(super) fn over(&self, spec: LabSpec) -> LabSpec {
         let backend = self.backend.unwrap_or(spec.backend);

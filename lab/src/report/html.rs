@@ -21,6 +21,7 @@ struct Part<'a> {
     part: &'a PartKind,
     program: String,
     kind: &'static str,
+    image: String,
 }
 
 #[derive(Template)]
@@ -34,6 +35,8 @@ struct Page<'a> {
     components: Vec<Row>,
     together: Vec<String>,
     parts: Vec<Part<'a>>,
+    /// Whether any part is of an image.
+    images: bool,
     environment: Vec<(&'static str, String)>,
     depth_chart: String,
     depth_peaks: Vec<(&'static str, &'static str, String)>,
@@ -60,8 +63,14 @@ pub fn page(report: &Report) -> Result<String, PageError> {
         parts: report
             .parts
             .iter()
-            .map(|part| Part { part, program: text::program(part), kind: text::kind(part) })
+            .map(|part| Part {
+                part,
+                program: text::program(part),
+                kind: text::kind(part),
+                image: text::image(part),
+            })
             .collect(),
+        images: text::has_images(&report.parts),
         environment: environment(report),
         depth_chart: depth_chart(&measured.depth),
         depth_peaks: depth_peaks(&measured.depth),
@@ -227,6 +236,16 @@ mod tests {
             assert!(page.contains(words), "{words}");
         }
         assert!(page.contains("class=\"verdict good\""));
+    }
+
+    #[test]
+    fn images_have_a_column_where_there_are_images() {
+        let with = page(&sample::on_a_cluster()).unwrap();
+        assert!(
+            with.contains("<td class=\"n\">0.3 MB</td>") && with.contains("Dapr&#39;s injector adds"),
+            "{with}"
+        );
+        assert!(!page(&sample::report()).unwrap().contains(">image<"));
     }
 
     #[test]

@@ -171,8 +171,8 @@ impl MatrixReport {
         }
         for part in &report.parts {
             let same = |known: &PartKind| {
-                (&known.component, &known.program, &known.version)
-                    == (&part.component, &part.program, &part.version)
+                (&known.component, &known.program, &known.version, &known.note)
+                    == (&part.component, &part.program, &part.version, &part.note)
             };
             if !self.parts.iter().any(same) {
                 self.parts.push(part.clone());

@@ -6,7 +6,7 @@ use askama::Template;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::matrix::{Figures, MatrixReport, MatrixRow};
-use super::text::{count, duration, kind, mebibytes, program, rate};
+use super::text::{count, duration, has_images, image, kind, mebibytes, part_line, program, rate};
 use super::{PageError, PartKind, html};
 
 /// How the cells are to be read.
@@ -36,13 +36,15 @@ struct Page<'a> {
     meaning: &'static str,
     failures: Vec<(String, String)>,
     runs: Vec<RunWords>,
-    parts: Vec<(&'a PartKind, String, &'static str)>,
+    parts: Vec<(&'a PartKind, String, &'static str, String)>,
+    /// Whether any part is of an image.
+    images: bool,
     environment: Vec<(&'static str, String)>,
 }
 
 /// The page.
 pub(super) fn page(matrix: &MatrixReport) -> Result<String, PageError> {
-    let parts = matrix.parts.iter().map(|part| (part, program(part), kind(part))).collect();
+    let parts = matrix.parts.iter().map(|part| (part, program(part), kind(part), image(part))).collect();
     Page {
         matrix,
         verdict: verdict(matrix),
@@ -54,6 +56,7 @@ pub(super) fn page(matrix: &MatrixReport) -> Result<String, PageError> {
         failures: failures(matrix),
         runs: runs(matrix),
         parts,
+        images: has_images(&matrix.parts),
         environment: html::machine(&matrix.environment),
     }
     .render()
@@ -79,8 +82,7 @@ pub fn matrix_text(matrix: &MatrixReport) -> String {
     }
     text.push_str("\nreal or stand-in\n");
     for part in &matrix.parts {
-        let note = if part.note.is_empty() { String::new() } else { format!(": {}", part.note) };
-        let _ = writeln!(text, "  {:<30} {:<26} {}{note}", part.component, program(part), kind(part));
+        text.push_str(&part_line(part, &program(part), has_images(&matrix.parts)));
     }
     let _ = writeln!(text, "\nagain: {}", matrix.command);
     text

@@ -26,9 +26,9 @@ pub use matrix::{MatrixInputs, MatrixReport, MatrixRow, MatrixRun, matrix_schema
 pub use matrix_view::matrix_text;
 pub use text::text;
 
-use crate::backend::ReplicaStatus;
+use crate::backend::{ReplicaStatus, kubernetes};
 use crate::flow::Measured;
-use crate::spec::{EngineProfile, LabSpec, Topology};
+use crate::spec::{ClusterSpec, EngineProfile, LabSpec, Role, Topology};
 
 /// Raised whenever a reader of the older shape would misread the new one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -100,6 +100,8 @@ pub struct PartKind {
     pub note: String,
     /// Times that replicas of it were started again before or during the run.
     pub restarts: u32,
+    /// What a node keeps of its image, bytes; `None` for what runs without one, and for images that are not the lab's.
+    pub image_bytes: Option<u64>,
 }
 
 /// What [`Report::new`] puts together.
@@ -113,8 +115,6 @@ pub struct Inputs<'a> {
     pub environment: Environment,
     /// What was measured.
     pub measured: Measured,
-    /// The name of the back end.
-    pub backend: &'a str,
 }
 
 /// Why a report could not be written.
@@ -140,7 +140,7 @@ pub enum ReportError {
 impl Report {
     /// Puts a report together.
     pub fn new(inputs: Inputs<'_>) -> Self {
-        let Inputs { spec, status, environment, measured, backend } = inputs;
+        let Inputs { spec, status, environment, measured } = inputs;
         let started = crate::flow::schedule::rfc3339_ms(measured.scheduling.t0_us);
         let stamp: String = started.chars().filter(char::is_ascii_alphanumeric).collect();
         let stack = spec.stacks.to_string();
@@ -153,7 +153,7 @@ impl Report {
             started,
             command: command(spec, &measured),
             clean: measured.is_clean(),
-            lab: shape(spec, backend),
+            lab: shape(spec),
             notes: notes(spec, &parts, &measured),
             parts,
             environment,
@@ -218,7 +218,7 @@ fn notes(spec: &LabSpec, parts: &[PartKind], measured: &Measured) -> Vec<String>
     if parts.iter().any(|part| part.program == SPIN_HOST) {
         notes.push(STAND_IN_FOR_SPIN.to_owned());
     }
-    if spec.topology == Topology::Shared {
+    if spec.topology == Topology::Shared && !spec.backend.is_cluster() {
         notes.push(
             "Dapr Shared on one machine: as a daemonset it would be the same deployment with one replica a node, so what \
              Dapr on an application's own node saves is not shown"
@@ -249,6 +249,15 @@ fn command(spec: &LabSpec, measured: &Measured) -> String {
     if spec.engine_profile != LabSpec::default().engine_profile {
         command.push_str(&format!(" --engine-profile {}", spec.engine_profile));
     }
+    if spec.backend.is_cluster() {
+        command.push_str(&format!(" --backend {}", spec.backend));
+        let usual = ClusterSpec::of(spec.backend).rows();
+        for ((name, value), (_, usual)) in spec.cluster.rows().into_iter().zip(usual) {
+            if value != usual {
+                command.push_str(&format!(" --{name} {value}"));
+            }
+        }
+    }
     if let Some(first) = measured.scaling.first() {
         let counts = measured.scaling.iter().map(|step| format!(":{}", step.scaled.to));
         let counts: String = counts.collect();
@@ -257,9 +266,9 @@ fn command(spec: &LabSpec, measured: &Measured) -> String {
     command
 }
 
-fn shape(spec: &LabSpec, backend: &str) -> LabShape {
+fn shape(spec: &LabSpec) -> LabShape {
     LabShape {
-        backend: backend.to_owned(),
+        backend: spec.backend.to_string(),
         stack: spec.stacks.to_string(),
         topology: spec.topology.to_string(),
         replicas: spec.replicas,
@@ -271,12 +280,16 @@ fn shape(spec: &LabSpec, backend: &str) -> LabShape {
     }
 }
 
-/// The parts by what they stand for and the program that ran: a mixed lab has two kinds of application.
+/// The parts by what they stand for and the program that ran: a mixed lab has two kinds of application, and on a cluster two kinds
+/// of Dapr.
 fn kinds(spec: &LabSpec, status: &[ReplicaStatus]) -> Vec<PartKind> {
     let mut kinds: Vec<PartKind> = Vec::new();
     for replica in status {
         let component = stands_for(replica);
-        let same = |kind: &&mut PartKind| kind.component == component && kind.program == replica.program;
+        let note = note(spec, replica);
+        let same = |kind: &&mut PartKind| {
+            kind.component == component && kind.program == replica.program && kind.note == note
+        };
         match kinds.iter_mut().find(same) {
             Some(kind) => {
                 kind.replicas += 1;
@@ -288,8 +301,9 @@ fn kinds(spec: &LabSpec, status: &[ReplicaStatus]) -> Vec<PartKind> {
                 version: replica.version.clone(),
                 replicas: 1,
                 real: replica.real,
-                note: note(spec, replica).to_owned(),
+                note: note.to_owned(),
                 restarts: replica.restarts,
+                image_bytes: replica.image_bytes,
             }),
         }
     }
@@ -318,13 +332,15 @@ fn stands_for(replica: &ReplicaStatus) -> &'static str {
 fn note(spec: &LabSpec, replica: &ReplicaStatus) -> &'static str {
     match (replica.program.as_str(), replica.real, spec.engine_profile) {
         ("spin-host", _, EngineProfile::Tuned) => TUNED,
-        ("spin-host", _, EngineProfile::Spin) => {
-            "Spin's pooling values; of Spin 3.6.3's CPU a Rust application takes 0.4, a TypeScript one 0.9"
-        }
+        ("spin-host", _, EngineProfile::Spin) => "Spin's pooling values",
         ("servicebus-emulator", ..) => "in memory, no network between, no quotas",
         ("blob-emulator", ..) => "in memory",
         ("azurite", ..) => "Microsoft's emulator, in memory; slower with each blob that it holds",
         ("dapr-emulator", ..) => "the two Azure bindings only, with more credit than daprd grants",
+        ("daprd", ..) if spec.backend.is_cluster() => {
+            let role = |role: &&Role| replica.component().strip_suffix("-dapr") == Some(role.as_str());
+            kubernetes::dapr_words(spec, Role::ALL.iter().find(role).copied())
+        }
         ("lab" | "lab service", ..) => "a random replica for each connection, as kube-proxy does it",
         _ => "",
     }
@@ -345,7 +361,7 @@ fn schema_of<T: JsonSchema>() -> Result<String, ReportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{LabSpec, Topology};
+    use crate::spec::{BackendKind, LabSpec, Topology};
 
     /// To change the shape on purpose: run the test, copy the file that it names, and think about [`SCHEMA_VERSION`].
     #[test]
@@ -379,6 +395,39 @@ mod tests {
             "cargo lab bench --orders 1000 --seed 42 --stack spin-rust --topology shared --replicas 1 \
              --dapr-replicas 10 --blob native"
         );
+    }
+
+    /// It said `local` of every run.
+    #[test]
+    fn a_run_on_a_cluster_names_its_back_end_and_which_dapr_stood_where() {
+        let report = sample::on_a_cluster();
+        assert_eq!(report.lab.backend, "k3d");
+        assert!(
+            report.command.ends_with("--packaging static --backend k3d --pools mixed"),
+            "{}",
+            report.command
+        );
+        let dapr: Vec<_> = report.parts.iter().filter(|part| part.component == "Dapr").collect();
+        let told: Vec<_> = dapr.iter().map(|part| (part.replicas, part.note.as_str())).collect();
+        let beside =
+            "sidecar of arguments and files: the shim gives no environment to a container beside a Spin one";
+        let expected = [
+            (1, "the lab's own, in a pod of its own"),
+            (1, beside),
+            (2, "sidecar that Dapr's injector adds"),
+        ];
+        assert_eq!(told, expected);
+        // What holds on one machine does not hold here.
+        let shared =
+            LabSpec { backend: BackendKind::Kubernetes, topology: Topology::Shared, ..sample::spec() };
+        assert_eq!(notes(&shared, &report.parts, &sample::measured()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_stand_in_of_spin_is_worth_is_said_once() {
+        let report = sample::report();
+        let told = report.notes.iter().chain(report.parts.iter().map(|part| &part.note));
+        assert_eq!(told.filter(|words| words.contains("0.4")).count(), 1, "{:?}", report.notes);
     }
 
     #[test]

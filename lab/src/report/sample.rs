@@ -11,7 +11,7 @@ use crate::flow::stages::{BlobInstants, Ids, Stage, WrittenPoint};
 use crate::flow::usage::{MachineUsage, PartUsage, UsagePoint};
 use crate::flow::verify::Verification;
 use crate::flow::{DeadLetter, Measured, Scheduling, Setup};
-use crate::spec::{BlobStore, EngineProfile, LabSpec, Topology};
+use crate::spec::{BackendKind, BlobStore, ClusterSpec, EngineProfile, LabSpec, Packaging, Pools, Topology};
 
 pub fn spec() -> LabSpec {
     LabSpec { blob: BlobStore::Native, topology: Topology::Shared, dapr_replicas: 3, ..LabSpec::default() }
@@ -28,6 +28,7 @@ fn replica(name: &str, program: &str, real: bool) -> ReplicaStatus {
         restarts: 0,
         age_seconds: 3.0,
         log: String::new(),
+        image_bytes: None,
     }
 }
 
@@ -152,13 +153,7 @@ fn environment() -> Environment {
 
 fn of(measured: Measured) -> Report {
     let (spec, status) = (spec(), status());
-    Report::new(Inputs {
-        spec: &spec,
-        status: &status,
-        environment: environment(),
-        measured,
-        backend: "local",
-    })
+    Report::new(Inputs { spec: &spec, status: &status, environment: environment(), measured })
 }
 
 pub fn report() -> Report {
@@ -197,13 +192,40 @@ pub fn scaled() -> Report {
 pub fn tuned() -> Report {
     let (spec, status) = (LabSpec { engine_profile: EngineProfile::Tuned, ..spec() }, status());
     let measured = measured();
-    Report::new(Inputs {
-        spec: &spec,
-        status: &status,
-        environment: environment(),
-        measured,
-        backend: "local",
-    })
+    Report::new(Inputs { spec: &spec, status: &status, environment: environment(), measured })
+}
+
+/// A run on a cluster, of two stacks, and so with two kinds of Dapr beside the lab's own.
+pub fn on_a_cluster() -> Report {
+    let backend = BackendKind::K3d;
+    let spec = LabSpec {
+        stacks: "distributor=spin-rust,receiver-express=warp-rust,receiver-standard=warp-rust"
+            .parse()
+            .unwrap(),
+        topology: Topology::Sidecar,
+        dapr_replicas: 1,
+        packaging: Packaging::Static,
+        backend,
+        cluster: ClusterSpec { pools: Pools::Mixed, ..ClusterSpec::of(backend) },
+        ..spec()
+    };
+    let of_image = |name: &str, program: &str, bytes| ReplicaStatus {
+        version: None,
+        image_bytes: Some(bytes),
+        ..replica(name, program, true)
+    };
+    let mut status = vec![
+        ReplicaStatus { real: false, ..of_image("servicebus", "servicebus-emulator", 2_410_000) },
+        ReplicaStatus { real: false, ..of_image("blob", "blob-emulator", 1_900_000) },
+        of_image("distributor-1", "spin (containerd-shim-spin)", 310_000),
+        of_image("receiver-express-1", "warp-rust-static", 1_240_000),
+        of_image("receiver-standard-1", "warp-rust-static", 1_240_000),
+        replica("lab-dapr", "daprd", true),
+    ];
+    let roles = ["distributor", "receiver-express", "receiver-standard"];
+    status.extend(roles.map(|role| replica(&format!("{role}-dapr-1"), "daprd", true)));
+    let measured = measured();
+    Report::new(Inputs { spec: &spec, status: &status, environment: environment(), measured })
 }
 
 /// Two combinations of which nothing has been run, three runs each.

@@ -109,6 +109,26 @@ pub(crate) fn program(part: &PartKind) -> String {
     }
 }
 
+/// What a node keeps of its image, where that is known.
+pub(crate) fn image(part: &PartKind) -> String {
+    match part.image_bytes {
+        Some(bytes) => format!("{:.1} MB", bytes as f64 / 1e6),
+        None => String::new(),
+    }
+}
+
+/// Whether any part is of an image of the lab's.
+pub(crate) fn has_images(parts: &[PartKind]) -> bool {
+    parts.iter().any(|part| part.image_bytes.is_some())
+}
+
+/// A part, its program, the size of its image where any part has one, and what must be known of it.
+pub(crate) fn part_line(part: &PartKind, program: &str, images: bool) -> String {
+    let note = if part.note.is_empty() { String::new() } else { format!(": {}", part.note) };
+    let image = if images { format!("{:>9}  ", image(part)) } else { String::new() };
+    format!("  {:<30} {program:<31} {image}{}{note}\n", part.component, kind(part))
+}
+
 /// The whole report.
 pub fn text(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", verdict(report), shape(report));
@@ -124,8 +144,7 @@ pub fn text(report: &Report) -> String {
     text.push_str("real or stand-in\n");
     for part in &report.parts {
         let program = format!("{} × {}", part.replicas, program(part));
-        let note = if part.note.is_empty() { String::new() } else { format!(": {}", part.note) };
-        let _ = writeln!(text, "  {:<30} {program:<26} {}{note}", part.component, kind(part));
+        text.push_str(&part_line(part, &program, has_images(&report.parts)));
     }
     conditions(report, &mut text);
     text
@@ -280,6 +299,19 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn sizes_of_images_stand_side_by_side_where_there_are_images() {
+        let words = text(&sample::on_a_cluster());
+        for line in [
+            "1 × spin (containerd-shim-spin)    0.3 MB  real\n",
+            "2 × warp-rust-static               1.2 MB  real\n",
+            "1 × servicebus-emulator            2.4 MB  stand-in: in memory",
+        ] {
+            assert!(words.contains(line), "{line:?} is not in\n{words}");
+        }
+        assert!(!text(&sample::report()).contains(" MB"));
     }
 
     #[test]

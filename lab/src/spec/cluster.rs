@@ -118,7 +118,7 @@ impl ClusterSpec {
     }
 
     /// The settings by name, as people see them.
-    pub(super) fn rows(&self) -> [(&'static str, String); 5] {
+    pub(crate) fn rows(&self) -> [(&'static str, String); 5] {
         [
             ("context", self.context.clone().unwrap_or_else(|| "(current)".to_owned())),
             ("spin-shape", self.spin_shape.to_string()),

@@ -1,6 +1,6 @@
 //! What has to be asked before a lab can be described: the cluster's Dapr and nodes, the images, the component files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -122,17 +122,22 @@ pub fn image_plan(spec: &LabSpec) -> Plan {
     Plan::of(spec, SpinImage::Artefact, &[Arch::HOST])
 }
 
-/// What manifests name, for images that are in a registry.
-pub fn references(images: &[Image], registry: &str) -> Images {
-    let name = |image: &Image| {
-        let name = image.repository.rsplit('/').next().unwrap_or_default();
-        name.trim_end_matches("-scratch").to_owned()
-    };
-    images.iter().map(|image| (name(image), image.reference(registry))).collect()
+/// What an image is called among those of a lab.
+fn name_of(image: &Image) -> String {
+    let name = image.repository.rsplit('/').next().unwrap_or_default();
+    name.trim_end_matches("-scratch").to_owned()
 }
 
-/// Assembles a lab's images, brings those to the cluster's registry that are not there, and tells what manifests name, and whether
-/// anything was sent.
+/// A lab's images, where its cluster pulls them from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InRegistry {
+    /// What manifests name.
+    pub references: Images,
+    /// What a node keeps of each, by the same names.
+    pub bytes: BTreeMap<String, u64>,
+}
+
+/// Assembles a lab's images, brings those to the cluster's registry that are not there, and tells whether anything was sent.
 ///
 /// # Errors
 /// Says which image cannot be made or pushed, or that nobody named a registry.
@@ -140,7 +145,7 @@ pub async fn images(
     workspace: &Workspace,
     spec: &LabSpec,
     registry: Option<&Registry>,
-) -> Result<(Images, Done), LabError> {
+) -> Result<(InRegistry, Done), LabError> {
     let failed = |cause: String, hint: Option<String>| -> LabError {
         ApiError {
             operation: "bring the lab's images to the cluster".to_owned(),
@@ -169,7 +174,9 @@ pub async fn images(
             done = Done::Changed;
         }
     }
-    Ok((references(&images, &registry.pull_host), done))
+    let references = images.iter().map(|image| (name_of(image), image.reference(&registry.pull_host)));
+    let bytes = images.iter().map(|image| (name_of(image), image.bytes()));
+    Ok((InRegistry { references: references.collect(), bytes: bytes.collect() }, done))
 }
 
 /// The registry that `LAB_REGISTRY` names: where this machine pushes and, after `=`, what the nodes call it.

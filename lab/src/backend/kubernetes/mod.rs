@@ -37,12 +37,13 @@ use tokio::task::JoinHandle;
 
 pub use self::dry_run::{DryRunError, dry_run};
 pub use self::facts::image_plan;
+pub use self::names::dapr_words;
 
 use self::client::Reached;
+use self::facts::InRegistry;
 use self::forward::{Forward, Target as ForwardTarget};
 use self::ground::Containers;
 use self::logs::LogFollowers;
-use self::manifests::Images;
 use self::names::{Replicated, ports};
 use self::pods::Pods;
 use self::record::Record;
@@ -88,7 +89,7 @@ struct House {
     failure: Mutex<Option<Failure>>,
     cluster: OnceLock<Cluster>,
     reached: OnceLock<Reached>,
-    images: OnceLock<Images>,
+    images: OnceLock<InRegistry>,
     endpoints: OnceLock<Endpoints>,
     dapr_version: OnceLock<String>,
     /// The emulators, where they are beside the cluster.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::backend::Part;
-use crate::spec::{BlobStore, LabSpec, Role, SpinShape, Stack, Topology};
+use crate::spec::{BlobStore, DaprStrategy, LabSpec, Role, SpinShape, Stack, Topology};
 
 /// Who makes the objects; also the owner of the fields that are applied.
 pub const MANAGER: &str = "spin-lab";
@@ -104,6 +104,24 @@ pub fn dapr_place(spec: &LabSpec, role: Role) -> DaprPlace {
         (Topology::Sidecar, true, SpinShape::Deployment) => DaprPlace::Beside,
         // A SpinApp has no field for a second container.
         (Topology::Sidecar, true, SpinShape::Spinapp) => DaprPlace::Own,
+    }
+}
+
+/// The same in words; of the lab's own Dapr, without a role, too.
+pub fn dapr_words(spec: &LabSpec, role: Option<Role>) -> &'static str {
+    let Some(role) = role else { return "the lab's own, in a pod of its own" };
+    match (dapr_place(spec, role), spec.topology, spec.cluster.dapr_strategy) {
+        (DaprPlace::Injected, ..) => "sidecar that Dapr's injector adds",
+        (DaprPlace::Beside, ..) => {
+            "sidecar of arguments and files: the shim gives no environment to a container beside a Spin one"
+        }
+        (DaprPlace::Own, Topology::Sidecar, _) => {
+            "in a pod of its own, one for each application: a SpinApp has no room for a sidecar"
+        }
+        (DaprPlace::Own, Topology::Shared, DaprStrategy::Deployment) => "shared, as a deployment",
+        (DaprPlace::Own, Topology::Shared, DaprStrategy::Daemonset) => {
+            "shared, as a daemonset: one on each node"
+        }
     }
 }
 

@@ -184,7 +184,7 @@ impl House {
         let nodes = facts::nodes(client).await?;
         self.until_ready(client, &expected(&self.spec, nodes)).await?;
         if let Some(images) = self.images.get() {
-            facts::check_images(&self.pods.replicas(), images)?;
+            facts::check_images(&self.pods.replicas(), &images.references)?;
         }
         Ok(Done::Changed)
     }
@@ -192,7 +192,7 @@ impl House {
     async fn manifests(&self, client: &kube::Client) -> Result<Manifests, LabError> {
         let dapr = facts::dapr(client).await?;
         let _ = self.dapr_version.set(facts::version_of(&dapr.image));
-        let images = self.images.get().cloned().unwrap_or_default();
+        let images = self.images.get().map(|images| images.references.clone()).unwrap_or_default();
         let inputs = Inputs {
             spec: &self.spec,
             workspace: facts::workspace_id(&self.workspace),

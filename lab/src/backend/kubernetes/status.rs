@@ -29,7 +29,19 @@ impl House {
             restarts: replica.restarts,
             age_seconds: replica.seen.elapsed().as_secs_f64(),
             log: self.files.log(&replica.name).display().to_string(),
+            image_bytes: self.image_bytes(replica, program),
         }
+    }
+
+    /// Images are called like what they hold; the shim runs those of Spin applications.
+    fn image_bytes(&self, replica: &Replica, program: &str) -> Option<u64> {
+        let image = match replica.of {
+            Replicated::Many(Part::App(role)) if names::is_wasm(self.spec.stacks.of(role)) => {
+                self.spec.stacks.of(role).as_str()
+            }
+            _ => program,
+        };
+        self.images.get()?.bytes.get(image).copied()
     }
 
     /// Where this machine reaches it; of several replicas each gets its turn.

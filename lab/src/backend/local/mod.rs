@@ -242,6 +242,7 @@ impl Backend for LocalBackend {
                 restarts: now.restarts(),
                 age_seconds: now.started.map_or(0.0, |started| started.elapsed().as_secs_f64()),
                 log: self.house.setting.files.log(&resource.name).display().to_string(),
+                image_bytes: None,
             }
         };
         self.house.all_snapshots().into_iter().map(row).collect()

@@ -187,9 +187,9 @@ pub const USAGE_FRESH: Duration = Duration::from_secs(40);
 /// From the question what the parts of a lab use until the answer.
 pub const USAGE_ANSWER: Duration = USAGE_FRESH.saturating_add(ANSWER);
 
-/// From the order to end a lab on a cluster until its supervisor must be gone: two tiers of pods, the namespace, the last of the
-/// logs.
-pub const CLUSTER_DOWN: Duration = Duration::from_secs(240);
+/// From the order to end a lab on a cluster until its supervisor must be gone: two tiers of pods, the namespace, what the lab
+/// installed, the last of the logs.
+pub const CLUSTER_DOWN: Duration = Duration::from_secs(600);
 
 /// From a connection to a forwarded address until the cluster must have opened it to the pod.
 pub const FORWARD_CONNECT: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 
+use super::foreign::{self, Foreign};
 use super::installs::{Done, Planned, Step, StepError};
 use super::limits;
 use super::provider::Own;
@@ -32,6 +33,15 @@ impl Install {
             Self::Dapr => "dapr",
             Self::CertManager => "cert-manager",
             Self::SpinOperator => "spin-operator",
+        }
+    }
+
+    /// The groups of the custom objects that it defines.
+    pub(super) const fn groups(self) -> &'static [&'static str] {
+        match self {
+            Self::Dapr => &["dapr.io"],
+            Self::CertManager => &["cert-manager.io", "acme.cert-manager.io"],
+            Self::SpinOperator => &["core.spinkube.dev"],
         }
     }
 
@@ -72,11 +82,18 @@ fn step(
     let calls = calls(settings, cluster, install.name(), &chart);
     let mut planned =
         vec![Planned::Does(format!("unless {} {} is there and available:", install.name(), chart.version))];
+    if let (true, Some(namespace)) = (cluster.is_foreign(), &chart.namespace) {
+        let words = format!(
+            "notes on namespace {namespace} that a lab installs it: the last lab that goes removes it"
+        );
+        planned.push(Planned::Does(words));
+    }
     planned.extend(calls.iter().cloned().map(Planned::Call));
-    let cluster = cluster.clone();
-    let within = calls.iter().map(|call| call.within).sum::<Duration>() + limits::API_ANSWER * 3;
-    let name = install.name();
-    let step = Step::new(name, within, planned, move || self::install(cluster, name, chart, calls));
+    let (cluster, lab) = (cluster.clone(), settings.lab.clone());
+    let calls_within: Duration = calls.iter().map(|call| call.within).sum();
+    let within = calls_within + limits::CHART_REMOVED + limits::LOOK + limits::API_ANSWER * 6;
+    let ordered = Ordered { cluster, lab, install, chart, calls };
+    let step = Step::new(install.name(), within, planned, move || ordered.done());
     Ok(step.after(needs.iter().copied()).after(install.needs().iter().map(|install| install.name())))
 }
 
@@ -183,35 +200,65 @@ pub struct OtherVersion {
     pub wanted: String,
 }
 
-/// Installs what is not there; of a foreign cluster it changes nothing that is.
-async fn install(
+/// One install, as it was ordered.
+struct Ordered {
     cluster: Cluster,
-    name: &'static str,
+    lab: String,
+    install: Install,
     chart: Chart,
     calls: Vec<Call>,
-) -> Result<Done, StepError> {
-    loop {
-        match look(&cluster, &chart).await {
-            Found::Ready => return Ok(Done::Unchanged),
-            Found::Other(found) if cluster.is_foreign() => {
-                let (namespace, wanted) = (chart.namespace.unwrap_or_default(), chart.version);
-                return Err(OtherVersion { name, namespace, found, wanted }.into());
+}
+
+impl Ordered {
+    /// Installs what is not there; of a foreign cluster it changes nothing that is.
+    async fn done(self) -> Result<Done, StepError> {
+        let Self { cluster, install, chart, calls, .. } = &self;
+        if cluster.is_foreign() && self.is_there().await? {
+            return Ok(Done::Unchanged);
+        }
+        if !cluster.is_foreign() && look(cluster, chart).await == Found::Ready {
+            return Ok(Done::Unchanged);
+        }
+        let secret = (*install == Install::SpinOperator).then_some(OPERATOR_SECRET);
+        let all = async {
+            for call in calls {
+                call.run().await?;
             }
-            // The step's own time ends this.
-            Found::Starting if cluster.is_foreign() => tokio::time::sleep(limits::CLUSTER_POLL).await,
-            Found::Nothing | Found::Other(_) | Found::Starting => break,
+            Ok(Done::Changed)
+        };
+        tokio::select! {
+            done = all => done,
+            never = hasten(cluster, chart.namespace.as_deref().zip(secret)) => match never {},
         }
     }
-    let secret = (name == Install::SpinOperator.name()).then_some(OPERATOR_SECRET);
-    let all = async {
-        for call in calls {
-            call.run().await?;
+
+    /// Whether a foreign cluster has it. Where it does not, that it is a lab's from now on is noted; what a lab has left half-made
+    /// is removed before.
+    async fn is_there(&self) -> Result<bool, StepError> {
+        let Self { cluster, lab, install, chart, .. } = self;
+        let Some(namespace) = &chart.namespace else { return Ok(false) };
+        let foreign = Foreign::reach(cluster).await?;
+        loop {
+            match look(cluster, chart).await {
+                Found::Ready => return Ok(true),
+                Found::Other(found) => {
+                    let (name, namespace, wanted) =
+                        (install.name(), namespace.clone(), chart.version.clone());
+                    return Err(OtherVersion { name, namespace, found, wanted }.into());
+                }
+                Found::Starting if foreign.is_left(namespace, lab).await? => {
+                    let release = chart.release.as_deref().unwrap_or(install.name());
+                    foreign::uninstall(cluster, release, namespace).run().await?;
+                    return Ok(false);
+                }
+                // The step's own time ends this.
+                Found::Starting => tokio::time::sleep(limits::CLUSTER_POLL).await,
+                Found::Nothing => {
+                    foreign.note(*install, namespace).await?;
+                    return Ok(false);
+                }
+            }
         }
-        Ok(Done::Changed)
-    };
-    tokio::select! {
-        done = all => done,
-        never = hasten(&cluster, chart.namespace.as_deref().zip(secret)) => match never {},
     }
 }
 

@@ -32,6 +32,9 @@ pub const API_ANSWER: Duration = Duration::from_secs(10);
 /// From the order to install a chart until everything in it is ready; the rest is for pulling its images.
 pub const CHART_INSTALLED: Duration = Duration::from_secs(300);
 
+/// From the order to remove a chart until everything in it is gone: its pods have 30 s of their own to end.
+pub const CHART_REMOVED: Duration = Duration::from_secs(120);
+
 /// From the order to apply a manifest until it is accepted, its download included.
 pub const MANIFEST_APPLIED: Duration = Duration::from_secs(60);
 

@@ -15,6 +15,7 @@ mod config;
 mod current;
 mod error;
 mod evidence;
+pub mod foreign;
 pub mod installs;
 mod k3d;
 mod kind;
@@ -31,6 +32,12 @@ pub use provider::{Own, OwnKind, Provider};
 
 use crate::paths::Workspace;
 use versions::Versions;
+
+/// Who makes the objects of a lab; also the owner of the fields that are applied.
+pub const MANAGER: &str = "spin-lab";
+
+/// The label by which everything of a lab is found, its namespace first.
+pub const LAB: &str = "spin-lab/lab";
 
 /// What a cluster is made from.
 #[derive(Debug, Clone)]

@@ -1,10 +1,13 @@
 //! Clusters against stand-ins of k3d, kind, docker, helm, kubectl and of an API server. Lines of the checklist in
 //! `lab/docs/kubernetes.md` are named where a test is about one.
 
+mod api;
 mod doctor;
 mod fakes;
 mod files;
+mod house;
 mod installing;
+mod leaving;
 mod starting;
 
 use std::time::Duration;

@@ -9,6 +9,7 @@ use super::facts;
 use super::manifests::Alongside;
 use super::names::ports;
 use crate::backend::{ApiError, LabError, settings, with_causes};
+use crate::cluster::foreign;
 use crate::cluster::{Cluster, ClusterError, Current, Provider, Settings};
 use crate::image::engine::{Container, Engine, Label};
 use crate::image::{AZURITE_ARGUMENTS, Files, Part};
@@ -39,6 +40,18 @@ pub fn provider(settings: &Settings, spec: &LabSpec) -> Result<Provider, Cluster
             Provider::Current(Current::find(spec.cluster.context.as_deref(), facts::registry())?)
         }
     })
+}
+
+/// Removes what labs have installed on a cluster that none of them made, unless there is another lab on it.
+///
+/// # Errors
+/// Says what could not be removed.
+pub async fn remove_installs(workspace: &Workspace, lab: &str, cluster: &Cluster) -> Result<(), LabError> {
+    let settings = Settings::new(workspace.clone(), lab)?;
+    for chart in foreign::remove(&settings, cluster).await? {
+        tracing::info!(chart, "removed what a lab had installed");
+    }
+    Ok(())
 }
 
 /// The error of something that a lab stands on.

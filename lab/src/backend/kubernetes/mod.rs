@@ -346,13 +346,8 @@ impl House {
                     tracing::warn!(cause = %error, "a part did not stop in order");
                 }
             }
-            match apply::remove(&reached.client, &self.spec.name).await {
-                // A cluster of the lab's own is still there.
-                Ok(_) if self.spec.backend == BackendKind::Kubernetes => Record::remove(&self.files),
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(cause = %error, "the lab could not be removed from its cluster")
-                }
+            if let Err(error) = self.leave(&reached.client).await {
+                tracing::error!(cause = %error, "the lab could not be removed from its cluster");
             }
         }
         let followers = locked(&self.log_followers).take();
@@ -364,6 +359,19 @@ impl House {
         for task in locked(&self.tasks).drain(..) {
             task.abort();
         }
+    }
+
+    /// Removes the lab from its cluster, and from one that it did not make what labs have installed there, where it is the last.
+    async fn leave(&self, client: &kube::Client) -> Result<(), LabError> {
+        apply::remove(client, &self.spec.name).await?;
+        // A cluster of the lab's own is still there, and with it the record.
+        if self.spec.backend == BackendKind::Kubernetes {
+            if let Some(cluster) = self.cluster.get() {
+                ground::remove_installs(&self.workspace, &self.spec.name, cluster).await?;
+            }
+            Record::remove(&self.files);
+        }
+        Ok(())
     }
 
     /// Deletes the controllers of a tier and waits until their pods are gone.

@@ -3,13 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::backend::Part;
+pub use crate::cluster::{LAB, MANAGER};
 use crate::spec::{BlobStore, DaprStrategy, LabSpec, Role, SpinShape, Stack, Topology};
-
-/// Who makes the objects; also the owner of the fields that are applied.
-pub const MANAGER: &str = "spin-lab";
-
-/// The label by which everything of a lab is found, and with it removed.
-pub const LAB: &str = "spin-lab/lab";
 
 /// The label that says what a pod is a replica of.
 pub const PART: &str = "spin-lab/part";

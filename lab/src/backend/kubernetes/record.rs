@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{apply, client, ground};
 use crate::backend::LabError;
+use crate::cluster::{Current, Provider};
 use crate::paths::{LabFiles, Workspace};
 use crate::spec::{BackendKind, ClusterSpec, LabSpec};
 
@@ -85,6 +86,9 @@ pub async fn clean(files: &LabFiles) -> Result<bool, LabError> {
         apply::Owner::Ours => apply::remove(&reached.client, &record.lab).await?,
         _ => false,
     };
+    let current = Current::find_in(record.kubeconfig, Some(&record.context), None)?;
+    let cluster = Provider::Current(current).planned();
+    ground::remove_installs(&Workspace::at(&record.root), &record.lab, &cluster).await?;
     Record::remove(files);
     Ok(left)
 }

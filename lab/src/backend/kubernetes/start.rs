@@ -129,7 +129,8 @@ impl House {
         self.cluster.get().ok_or_else(|| LabError::Refused("the lab's cluster is not there yet".to_owned()))
     }
 
-    /// What an earlier supervisor left is removed: the broker's and the blob store's state would be of another lab.
+    /// What an earlier supervisor left is removed: the broker's and the blob store's state would be of another lab. From here on
+    /// other labs see that this one needs what is installed.
     async fn take_namespace(&self) -> Result<Done, LabError> {
         let Reached { client, context, .. } = self.reached()?;
         let name = names::namespace(&self.spec.name);
@@ -152,6 +153,7 @@ impl House {
             }
         }
         self.record(self.cluster()?).write(&self.files)?;
+        apply::apply(client, &[manifests::own_namespace(&self.spec.name, &workspace)]).await?;
         Ok(Done::Changed)
     }
 

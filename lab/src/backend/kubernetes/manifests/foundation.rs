@@ -29,9 +29,20 @@ pub(super) const COMPONENTS_AT: &str = "/lab/components";
 /// Where it finds its secrets.
 pub(super) const SECRETS_AT: &str = "/lab/secrets";
 
+/// The namespace of a lab. It is the first thing of a lab on a cluster, since it tells others that there is one.
+pub fn own_namespace(lab: &str, workspace: &str) -> Object {
+    let metadata = ObjectMeta {
+        name: Some(names::namespace(lab)),
+        labels: Some(names::labels(lab)),
+        annotations: Some(BTreeMap::from([(names::WORKSPACE.to_owned(), workspace.to_owned())])),
+        ..ObjectMeta::default()
+    };
+    Object::of(&Namespace { metadata, ..Namespace::default() })
+}
+
 impl Lab<'_> {
     pub(super) fn foundation(&self) -> Vec<Object> {
-        let mut objects = vec![self.own_namespace()];
+        let mut objects = vec![own_namespace(&self.spec().name, &self.inputs.workspace)];
         let roles = || LabRole::ALL.iter().copied();
         let wasm = roles().any(|role| names::is_wasm(self.spec().stacks.of(role)));
         if wasm {
@@ -48,15 +59,6 @@ impl Lab<'_> {
         }
         objects.push(self.trust());
         objects
-    }
-
-    fn own_namespace(&self) -> Object {
-        let workspace = (names::WORKSPACE.to_owned(), self.inputs.workspace.clone());
-        let metadata = ObjectMeta {
-            annotations: Some(BTreeMap::from([workspace])),
-            ..self.global(self.namespace.clone())
-        };
-        Object::of(&Namespace { metadata, ..Namespace::default() })
     }
 
     /// Of the lab alone, so that it can be removed with it and changes nothing for anybody else.

@@ -20,6 +20,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
+pub use foundation::own_namespace;
+
 use super::names::{self, PART};
 use super::object::Object;
 use crate::spec::{LabSpec, Pools, Role};

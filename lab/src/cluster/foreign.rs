@@ -1,0 +1,183 @@
+//! What a lab has installed on a cluster that it did not make. It is noted on the cluster itself, on the namespace of each chart,
+//! before helm begins: so every lab knows of it, also after one that was killed half-way, and the last one that goes takes it along.
+//! What a lab found there has no note and is never removed.
+
+use std::fmt::Display;
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Client, Error};
+use serde_json::json;
+
+use super::charts::Install;
+use super::{Call, Cluster, ClusterError, LAB, MANAGER, Settings, limits, ready};
+
+/// The annotation of a chart's namespace: what a lab has made, in words.
+const INSTALLED: &str = "spin-lab/installed";
+
+/// The release, and nothing else: namespace and definitions were there.
+const RELEASE: &str = "release";
+
+/// The namespace, too.
+const NAMESPACE: &str = "namespace";
+
+/// The definitions of the chart's custom objects, too.
+const DEFINITIONS: &str = "definitions";
+
+/// A foreign cluster, and what of it a lab speaks to.
+pub(super) struct Foreign {
+    name: String,
+    namespaces: Api<Namespace>,
+    client: Client,
+}
+
+impl Foreign {
+    pub(super) async fn reach(cluster: &Cluster) -> Result<Self, ClusterError> {
+        let client = ready::client(&cluster.kubeconfig, &cluster.context).await?;
+        Ok(Self { name: cluster.name.clone(), namespaces: Api::all(client.clone()), client })
+    }
+
+    fn refused(&self, error: impl Display) -> ClusterError {
+        ClusterError::Refused { cluster: self.name.clone(), answer: error.to_string() }
+    }
+
+    /// What is noted of a chart; `None` where no lab has installed it.
+    async fn noted(&self, namespace: &str) -> Result<Option<String>, ClusterError> {
+        let found = self.namespaces.get_opt(namespace).await.map_err(|error| self.refused(error))?;
+        let annotations = found.and_then(|found| found.metadata.annotations).unwrap_or_default();
+        Ok(annotations.get(INSTALLED).cloned())
+    }
+
+    /// Whether any lab has a namespace here.
+    async fn is_used(&self, but_by: Option<&str>) -> Result<bool, ClusterError> {
+        let labs = self.namespaces.list(&ListParams::default().labels(LAB)).await;
+        let labs = labs.map_err(|error| self.refused(error))?;
+        let of_another = |namespace: &Namespace| {
+            let lab = namespace.metadata.labels.as_ref().and_then(|labels| labels.get(LAB));
+            lab.map(String::as_str) != but_by
+        };
+        Ok(labs.items.iter().any(of_another))
+    }
+
+    /// Notes that a chart is installed by a lab from now on. A note that is there stays: it says what was found at first.
+    pub(super) async fn note(&self, install: Install, namespace: &str) -> Result<(), ClusterError> {
+        let refused = |error| self.refused(error);
+        let found = self.namespaces.get_opt(namespace).await.map_err(refused)?;
+        let annotations = found.as_ref().and_then(|found| found.metadata.annotations.as_ref());
+        if annotations.is_some_and(|annotations| annotations.contains_key(INSTALLED)) {
+            return Ok(());
+        }
+        let mut words = vec![RELEASE];
+        words.extend(found.is_none().then_some(NAMESPACE));
+        words.extend(self.definitions(install).await?.is_empty().then_some(DEFINITIONS));
+        let note = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": { "name": namespace, "annotations": { INSTALLED: words.join(" ") } },
+        });
+        let parameters = PatchParams::apply(MANAGER).force();
+        self.namespaces.patch(namespace, &parameters, &Patch::Apply(note)).await.map_err(refused)?;
+        Ok(())
+    }
+
+    /// Whether what is there of a chart was left half-made: a lab has begun it, and no other lab is here that could be at it.
+    pub(super) async fn is_left(&self, namespace: &str, lab: &str) -> Result<bool, ClusterError> {
+        Ok(self.noted(namespace).await?.is_some() && !self.is_used(Some(lab)).await?)
+    }
+
+    /// The definitions of a chart's custom objects.
+    async fn definitions(&self, install: Install) -> Result<Vec<CustomResourceDefinition>, ClusterError> {
+        let all: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let all = all.list(&ListParams::default()).await.map_err(|error| self.refused(error))?;
+        let own = |one: &CustomResourceDefinition| install.groups().contains(&one.spec.group.as_str());
+        Ok(all.items.into_iter().filter(own).collect())
+    }
+
+    /// Removes what was noted of a chart beside its release, the note last.
+    async fn forget(&self, install: Install, namespace: &str, note: &str) -> Result<(), ClusterError> {
+        let made = |word: &str| note.split(' ').any(|made| made == word);
+        let at_once = DeleteParams::default();
+        if made(DEFINITIONS) {
+            let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+            for definition in self.definitions(install).await? {
+                let name = definition.metadata.name.clone().unwrap_or_default();
+                // With a definition every object of its kind would go, and these are somebody's.
+                if !self.has_any(&definition).await? {
+                    gone(definitions.delete(&name, &at_once).await).map_err(|error| self.refused(error))?;
+                }
+            }
+        }
+        if made(NAMESPACE) {
+            gone(self.namespaces.delete(namespace, &at_once).await).map_err(|error| self.refused(error))?;
+            // The next lab could install nothing in one that is going.
+            let within = Instant::now() + limits::CHART_REMOVED;
+            while self.noted(namespace).await?.is_some() {
+                if Instant::now() > within {
+                    return Err(self.refused(format_args!("namespace {namespace} does not go")));
+                }
+                tokio::time::sleep(limits::CLUSTER_POLL).await;
+            }
+        } else {
+            let nothing = Patch::Merge(json!({ "metadata": { "annotations": { INSTALLED: null } } }));
+            let patched = self.namespaces.patch(namespace, &PatchParams::default(), &nothing).await;
+            patched.map_err(|error| self.refused(error))?;
+        }
+        Ok(())
+    }
+
+    async fn has_any(&self, definition: &CustomResourceDefinition) -> Result<bool, ClusterError> {
+        let spec = &definition.spec;
+        let Some(version) = spec.versions.iter().find(|version| version.served) else { return Ok(false) };
+        let resource = ApiResource {
+            group: spec.group.clone(),
+            version: version.name.clone(),
+            api_version: format!("{}/{}", spec.group, version.name),
+            kind: spec.names.kind.clone(),
+            plural: spec.names.plural.clone(),
+        };
+        let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let some = objects.list(&ListParams::default().limit(1)).await;
+        Ok(!some.map_err(|error| self.refused(error))?.items.is_empty())
+    }
+}
+
+/// An answer to a deletion; that there is nothing is as good.
+fn gone<T>(answer: Result<T, Error>) -> Result<(), Error> {
+    match answer {
+        Err(Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// The call that removes a chart's release, and waits until what it was made of is gone.
+pub(super) fn uninstall(cluster: &Cluster, release: &str, namespace: &str) -> Call {
+    let kubeconfig = cluster.kubeconfig.display().to_string();
+    Call::new("helm", ["uninstall", release, "--namespace", namespace, "--ignore-not-found"])
+        .and(["--kubeconfig", &kubeconfig, "--kube-context", &cluster.context])
+        .and(["--wait", "--timeout", &format!("{}s", limits::CHART_REMOVED.as_secs())])
+        .within(limits::CHART_REMOVED + limits::LOOK)
+}
+
+/// Removes the charts that labs have installed on a cluster that none has made, unless there is a lab on it. Gives their names.
+///
+/// # Errors
+/// Fails where the cluster refuses or helm fails; what is left then keeps its note.
+pub async fn remove(settings: &Settings, cluster: &Cluster) -> Result<Vec<String>, ClusterError> {
+    let foreign = Foreign::reach(cluster).await?;
+    let mut removed = Vec::new();
+    if foreign.is_used(None).await? {
+        return Ok(removed);
+    }
+    // What needs another goes before it.
+    for install in [Install::SpinOperator, Install::CertManager, Install::Dapr] {
+        let Some(chart) = settings.versions.charts.get(install.name()) else { continue };
+        let Some(namespace) = &chart.namespace else { continue };
+        let Some(note) = foreign.noted(namespace).await? else { continue };
+        let release = chart.release.as_deref().unwrap_or(install.name());
+        uninstall(cluster, release, namespace).run().await?;
+        foreign.forget(install, namespace, &note).await?;
+        removed.push(install.name().to_owned());
+    }
+    Ok(removed)
+}

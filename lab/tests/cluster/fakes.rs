@@ -35,6 +35,7 @@ pub fn case(name: &str, body: impl AsyncFnOnce(Fakes)) {
         .env("KUBECONFIG", folder.path().join("kubeconfig"))
         .env("LAB_REGISTRY", listener.local_addr().expect("an address").to_string())
         .stdin(OwnedFd::from(listener))
+        .env("HOME", folder.path())
         .env_remove("LAB_CHARTS")
         .env_remove("LAB_NODE_IMAGE")
         .output()
@@ -98,6 +99,11 @@ impl Fakes {
     /// The file of a program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join("bin").join(name)
+    }
+
+    /// Takes the kubeconfig away.
+    pub fn without_kubeconfig(&self) {
+        std::fs::remove_file(self.folder.join("kubeconfig")).expect("it was there");
     }
 
     /// Makes a file that rules can look for.

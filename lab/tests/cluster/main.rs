@@ -5,6 +5,7 @@ mod api;
 mod doctor;
 mod fakes;
 mod files;
+mod golden;
 mod house;
 mod installing;
 mod leaving;

@@ -8,9 +8,9 @@ use super::names;
 use super::object::Object;
 use super::{facts, ground};
 use crate::backend::LabError;
-use crate::cluster::Registry;
 use crate::cluster::charts::{self, Install};
 use crate::cluster::installs::{Graph, GraphError};
+use crate::cluster::{Cluster, Registry};
 use crate::cluster::{ClusterError, versions::VersionsError};
 use crate::image::{ImageError, Part};
 use crate::paths::Workspace;
@@ -57,7 +57,12 @@ const UNKNOWN_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000
 /// Fails where a file of the workspace is not as it must be.
 pub fn dry_run(workspace: &Workspace, spec: &LabSpec) -> Result<String, DryRunError> {
     let mut text = String::new();
-    let registry = cluster_part(workspace, spec, &mut text)?;
+    let cluster = cluster_part(workspace, spec, &mut text)?;
+    let registry = cluster.as_ref().and_then(|cluster| cluster.registry.clone());
+    let registry = registry.or_else(facts::registry).unwrap_or_else(|| Registry {
+        push_host: "registry.example:5000".to_owned(),
+        pull_host: "registry.example:5000".to_owned(),
+    });
     let plan = facts::image_plan(spec);
     let mut images = Images::new();
     for part in &plan.parts {
@@ -81,10 +86,18 @@ pub fn dry_run(workspace: &Workspace, spec: &LabSpec) -> Result<String, DryRunEr
         servicebus: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         blob: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
     });
-    if alongside.is_some() {
-        text.push_str(
-            "# broker and blob store are containers on the cluster's network; their addresses below are placeholders\n",
-        );
+    if let (true, Some(Cluster { name, network: Some(network), label, .. })) = (alongside.is_some(), &cluster)
+    {
+        for (emulator, arguments) in
+            [("servicebus", ground::broker_arguments()), ("blob", ground::blob_arguments(spec.blob))]
+        {
+            let arguments = arguments.join(" ");
+            let _ = writeln!(
+                text,
+                "# container {name}-{emulator} on network {network}, label {label}: {arguments}"
+            );
+        }
+        text.push_str("# waits until both answer; their addresses below are placeholders\n");
     }
     let inputs = Inputs {
         spec,
@@ -114,16 +127,16 @@ fn digest_of(workspace: &Workspace, spec: &LabSpec, part: Part) -> Option<String
     Some(images.first()?.digest().as_str().to_owned())
 }
 
-/// The cluster and what is installed on it; gives the registry that images go to.
-fn cluster_part(workspace: &Workspace, spec: &LabSpec, text: &mut String) -> Result<Registry, DryRunError> {
-    let placeholder = || Registry {
-        push_host: "registry.example:5000".to_owned(),
-        pull_host: "registry.example:5000".to_owned(),
-    };
+/// The cluster and what is installed on it; `None` where there is no current context.
+fn cluster_part(
+    workspace: &Workspace,
+    spec: &LabSpec,
+    text: &mut String,
+) -> Result<Option<Cluster>, DryRunError> {
     let settings = ground::settings_of(workspace, spec)?;
     let Ok(provider) = ground::provider(&settings, spec) else {
         text.push_str("# the current kubeconfig context; there is none here\n");
-        return Ok(facts::registry().unwrap_or_else(placeholder));
+        return Ok(None);
     };
     for step in provider.plan()? {
         let _ = writeln!(text, "{step}");
@@ -138,7 +151,7 @@ fn cluster_part(workspace: &Workspace, spec: &LabSpec, text: &mut String) -> Res
             let _ = writeln!(text, "{step}");
         }
     }
-    Ok(cluster.registry.unwrap_or_else(placeholder))
+    Ok(Some(cluster))
 }
 
 /// What a lab needs of a cluster beside its nodes.

@@ -6,6 +6,8 @@ mod dapr;
 mod emulators;
 mod foundation;
 #[cfg(test)]
+mod schemas;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -26,7 +26,7 @@ fn images() -> Images {
 }
 
 /// The objects of a lab, as they are sent.
-fn objects(spec: &LabSpec) -> Vec<Object> {
+pub fn objects(spec: &LabSpec) -> Vec<Object> {
     let workspace = Workspace::above(std::path::Path::new(env!("CARGO_MANIFEST_DIR"))).expect("a workspace");
     let images = images();
     let alongside = (spec.cluster.emulators == Emulators::Alongside).then(|| Alongside {
@@ -45,7 +45,7 @@ fn objects(spec: &LabSpec) -> Vec<Object> {
 }
 
 /// Every stack, topology, Spin shape, pool, strategy and place of the emulators that make a lab.
-fn every_lab() -> Vec<LabSpec> {
+pub fn every_lab() -> Vec<LabSpec> {
     let mut labs = Vec::new();
     for stack in Stack::ALL {
         for topology in Topology::ALL {
@@ -75,7 +75,7 @@ fn every_lab() -> Vec<LabSpec> {
     labs
 }
 
-fn lab(stack: Stack, topology: Topology, change: impl FnOnce(&mut LabSpec)) -> LabSpec {
+pub fn lab(stack: Stack, topology: Topology, change: impl FnOnce(&mut LabSpec)) -> LabSpec {
     let backend = BackendKind::Kubernetes;
     let cluster = ClusterSpec::of(backend);
     let mut spec = LabSpec { stacks: Stacks::all(stack), topology, backend, cluster, ..LabSpec::default() };
@@ -84,7 +84,7 @@ fn lab(stack: Stack, topology: Topology, change: impl FnOnce(&mut LabSpec)) -> L
     spec
 }
 
-fn find<'a>(objects: &'a [Object], kind: &str, name: &str) -> &'a Value {
+pub fn find<'a>(objects: &'a [Object], kind: &str, name: &str) -> &'a Value {
     let found = objects.iter().find(|object| object.resource.kind == kind && object.name == name);
     let known: Vec<_> = objects.iter().map(Object::title).collect();
     &found.unwrap_or_else(|| panic!("no {kind} {name} in {known:?}")).body

@@ -285,9 +285,9 @@ const OF_A_REAL_DAPRD: [&str; 11] = [
     r#"msg="Error while closing receiver for queue "#,
     r#"msg="Error renewing message locks for queue "#,
     r#"msg="Graceful shutdown timeout exceeded, forcing shutdown""#,
-    // In a cluster: its control plane's streams end when it does, and a mounted folder holds links.
+    // In a cluster: its control plane's streams end when it does, some of them in the middle of a question.
     r#"msg="Error from operator stream: "#,
-    r#" file ..data was detected, it will not be loaded""#,
+    r#": context canceled" app_id="#,
 ];
 
 /// An error with all its causes, as a person would see it.

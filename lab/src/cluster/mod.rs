@@ -158,9 +158,59 @@ pub struct Node {
     pub pool: Option<String>,
 }
 
+impl Node {
+    /// Whether it can pull an OCI artefact whose layers are no layers of a file system. Older versions of containerd fail at
+    /// unpacking it, "mismatched image rootfs and manifest layers": `getLayers` in its `image.go` takes every layer for one of files
+    /// before 1.6.25, and in 1.7 before 1.7.7. Of another runtime, or of a version that cannot be read, it is believed.
+    pub fn pulls_artefacts(&self) -> bool {
+        let Some(version) = self.container_runtime.strip_prefix("containerd://") else { return true };
+        let mut numbers = version
+            .trim_start_matches('v')
+            .split(|character: char| !character.is_ascii_digit())
+            .map_while(|digits| digits.parse::<u32>().ok());
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(1), Some(6), Some(patch)) => patch >= 25,
+            (Some(1), Some(7), Some(patch)) => patch >= 7,
+            (Some(1), Some(minor), Some(_)) => minor > 7,
+            (Some(0), ..) => false,
+            _ => true,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_containerd_pulls_no_artefacts() {
+        let node = |runtime: &str| Node {
+            name: "n".to_owned(),
+            architecture: "amd64".to_owned(),
+            container_runtime: runtime.to_owned(),
+            kubelet: "v1.33.13".to_owned(),
+            pool: None,
+        };
+        for old in [
+            "containerd://1.6.20~ds1",
+            "containerd://1.7.6",
+            "containerd://1.5.9-k3s1",
+            "containerd://v1.6.24",
+        ] {
+            assert!(!node(old).pulls_artefacts(), "{old}");
+        }
+        for able in [
+            "containerd://1.6.25",
+            "containerd://1.7.7-k3s1",
+            "containerd://2.0.5-k3s1",
+            "containerd://1.8.0",
+            "cri-o://1.30.0",
+            "containerd://",
+            "",
+        ] {
+            assert!(node(able).pulls_artefacts(), "{able}");
+        }
+    }
 
     #[test]
     fn a_node_image_is_one_of_two_words_or_a_name() {

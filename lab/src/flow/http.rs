@@ -17,6 +17,7 @@ use super::limits;
 pub(crate) fn client() -> Result<reqwest::Client, FlowError> {
     reqwest::Client::builder()
         .pool_max_idle_per_host(limits::CONNECTIONS)
+        .pool_idle_timeout(limits::IDLE_CONNECTION)
         .timeout(limits::REQUEST)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()

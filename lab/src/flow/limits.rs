@@ -6,6 +6,10 @@ use std::time::Duration;
 /// an emulator of one core is not drowned.
 pub const CONNECTIONS: usize = 48;
 
+/// How long a connection may be idle and still be used again. Azurite ends one that was idle for 5 s (Node's default), and through
+/// a forwarded port of a cluster its end is seen late: a request that is on its way then gets no answer.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(2);
+
 /// Time for one request, from the first byte sent to the last received. Azurite under load needs seconds.
 pub const REQUEST: Duration = Duration::from_secs(30);
 

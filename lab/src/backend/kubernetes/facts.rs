@@ -15,8 +15,8 @@ use super::names::DAPR_SYSTEM;
 use super::pods::Replica;
 use crate::backend::{ApiError, LabError, with_causes};
 use crate::build::{Arch, Artefact};
-use crate::cluster::Registry;
 use crate::cluster::installs::Done;
+use crate::cluster::{self, Cluster, Registry};
 use crate::image::{self, Image, Plan, SpinImage};
 use crate::paths::Workspace;
 use crate::spec::{LabSpec, Role, Stack};
@@ -117,9 +117,24 @@ pub fn wasm_files(workspace: &Workspace, spec: &LabSpec) -> BTreeSet<PathBuf> {
     wasm.map(|artefact| workspace.artefact(artefact.name())).collect()
 }
 
-/// Which images a lab needs. Spin applications go as OCI artefacts, which the shim compiles once for each node.
+/// Which images a lab needs. Spin applications go as OCI artefacts, which the shim compiles once for each node; see [`spin_image`].
 pub fn image_plan(spec: &LabSpec) -> Plan {
     Plan::of(spec, SpinImage::Artefact, &[Arch::HOST])
+}
+
+/// How Spin applications come to a cluster's nodes: where one of them cannot pull an artefact, as images from scratch.
+fn spin_image(nodes: &[cluster::Node]) -> SpinImage {
+    match nodes.iter().find(|node| !node.pulls_artefacts()) {
+        None => SpinImage::Artefact,
+        Some(node) => {
+            tracing::info!(
+                node = node.name,
+                runtime = node.container_runtime,
+                "the node cannot pull OCI artefacts: Spin applications go as images from scratch"
+            );
+            SpinImage::Scratch
+        }
+    }
 }
 
 /// What an image is called among those of a lab.
@@ -144,7 +159,7 @@ pub struct InRegistry {
 pub async fn images(
     workspace: &Workspace,
     spec: &LabSpec,
-    registry: Option<&Registry>,
+    cluster: &Cluster,
 ) -> Result<(InRegistry, Done), LabError> {
     let failed = |cause: String, hint: Option<String>| -> LabError {
         ApiError {
@@ -160,8 +175,9 @@ pub async fn images(
         let hint = "LAB_REGISTRY=PUSH_HOST:PORT[=PULL_HOST:PORT]: where this machine pushes, and what the nodes call it";
         failed("nobody named a registry that the cluster's nodes pull from".to_owned(), Some(hint.to_owned()))
     };
-    let registry = registry.ok_or_else(none)?;
-    let (plan, root) = (image_plan(spec), workspace.clone());
+    let registry = cluster.registry.as_ref().ok_or_else(none)?;
+    let plan = Plan::of(spec, spin_image(&cluster.nodes), &[Arch::HOST]);
+    let root = workspace.clone();
     // Reading, hashing and packing: seconds, once in a while.
     let assembled = tokio::task::spawn_blocking(move || plan.assemble(&root)).await;
     let assembled = assembled.map_err(|error| failed(error.to_string(), None))?;

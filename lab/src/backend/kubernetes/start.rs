@@ -158,8 +158,7 @@ impl House {
     }
 
     async fn push_images(&self) -> Result<Done, LabError> {
-        let registry = self.cluster()?.registry.as_ref();
-        let (images, done) = facts::images(&self.workspace, &self.spec, registry).await?;
+        let (images, done) = facts::images(&self.workspace, &self.spec, self.cluster()?).await?;
         self.images.get_or_init(|| images);
         Ok(done)
     }

@@ -125,11 +125,17 @@ impl Lab<'_> {
         args.extend(texts(["--app-channel-address", "127.0.0.1"]));
         args.extend(["--app-port".to_owned(), names::app_port(self.spec().stacks.of(role)).to_string()]);
         args.extend(texts(["--resources-path", COMPONENTS_AT]));
-        Container {
-            args: Some(args),
-            volume_mounts: Some(vec![mount(COMPONENT_FILES, COMPONENTS_AT), mount(SECRET_FILE, SECRETS_AT)]),
-            ..self.daprd()
-        }
+        // File by file: a volume that is mounted whole has links and a folder beside its files, each of which daprd warns of.
+        let files = self.component_files();
+        let mut mounts: Vec<_> = files
+            .keys()
+            .map(|name| VolumeMount {
+                sub_path: Some(name.clone()),
+                ..mount(COMPONENT_FILES, &format!("{COMPONENTS_AT}/{name}"))
+            })
+            .collect();
+        mounts.push(mount(SECRET_FILE, SECRETS_AT));
+        Container { args: Some(args), volume_mounts: Some(mounts), ..self.daprd() }
     }
 
     /// The volumes of [`Lab::daprd_beside`].

@@ -148,8 +148,8 @@ impl Lab<'_> {
         std::iter::once(Object::custom("components", store)).chain(components).collect()
     }
 
-    /// The same components and secrets as files, for a Dapr that knows no cluster.
-    fn files(&self) -> [Object; 2] {
+    /// The components as files, by name, for a Dapr that knows no cluster; its secret store is a file, too.
+    pub(super) fn component_files(&self) -> BTreeMap<String, String> {
         let mut files: BTreeMap<String, String> = BTreeMap::new();
         for component in &self.inputs.components {
             let text = files.entry(component.file.clone()).or_default();
@@ -161,8 +161,16 @@ impl Lab<'_> {
         }
         let store = settings::secret_store_of_file(&std::path::Path::new(SECRETS_AT).join("secrets.json"));
         files.insert("secretstore.yaml".to_owned(), format!("{store:#}\n"));
-        let components =
-            ConfigMap { metadata: self.named(COMPONENT_FILES), data: Some(files), ..ConfigMap::default() };
+        files
+    }
+
+    /// The same components and secrets, as what a pod mounts.
+    fn files(&self) -> [Object; 2] {
+        let components = ConfigMap {
+            metadata: self.named(COMPONENT_FILES),
+            data: Some(self.component_files()),
+            ..ConfigMap::default()
+        };
         let secrets = ByteString(json!(self.secret_values()).to_string().into_bytes());
         let secrets = Secret {
             metadata: self.named(SECRET_FILE),

@@ -25,10 +25,11 @@ impl Workspace {
     /// # Errors
     /// Fails where none of them is within a workspace.
     pub fn find() -> Result<Self, NoWorkspace> {
-        let current = std::env::var_os("LAB_ROOT")
-            .map(PathBuf::from)
-            .or_else(|| std::env::current_dir().ok())
-            .unwrap_or_default();
+        if let Some(root) = std::env::var_os("LAB_ROOT") {
+            // Whoever names one means no other.
+            return Self::above(Path::new(&root));
+        }
+        let current = std::env::current_dir().unwrap_or_default();
         let program = std::env::current_exe().unwrap_or_default();
         Self::above(&current).or_else(|error| Self::above(&program).map_err(|_| error))
     }

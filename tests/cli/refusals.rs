@@ -54,6 +54,28 @@ fn what_is_no_setting_is_named_with_what_would_be_one() {
     }
 }
 
+/// The question was asked by `up` alone.
+#[test]
+fn every_command_that_starts_a_lab_asks_before_it_touches_a_cluster_that_the_lab_did_not_make() {
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    let cluster = r#"{ "name": "c", "cluster": { "server": "https://cluster.example:6443" } }"#;
+    let context = r#"{ "name": "theirs", "context": { "cluster": "c", "user": "u" } }"#;
+    let config = format!(
+        r#"{{ "apiVersion": "v1", "kind": "Config", "current-context": "theirs", "clusters": [{cluster}],
+            "users": [{{ "name": "u", "user": {{}} }}], "contexts": [{context}] }}"#
+    );
+    std::fs::write(kubeconfig.path(), config).unwrap();
+    for args in
+        [&["up", "--detach"][..], &["bench", "--orders", "1"], &["bench", "--matrix", "--orders", "1"]]
+    {
+        let mut command = lab(args);
+        command.args(["--backend", "kubernetes", "--lab", NEVER]).env("KUBECONFIG", kubeconfig.path());
+        let stderr = refusal(command, USAGE);
+        let said = "in context 'theirs' (https://cluster.example:6443), which this lab did not make";
+        assert!(stderr.contains(said) && stderr.contains("hint: --yes"), "{args:?}: {stderr}");
+    }
+}
+
 #[test]
 fn a_setting_from_the_environment_is_checked_like_a_flag() {
     for (name, value, said) in [

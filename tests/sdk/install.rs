@@ -30,13 +30,13 @@ pub struct Interpreter {
     pub packages: PathBuf,
 }
 
-/// What the machine lacks, and the command that helps.
+/// What the machine lacks.
 #[derive(Debug)]
 pub struct Lacking {
     /// What is not there, or too old.
     pub what: String,
-    /// The command.
-    pub remedy: String,
+    /// The reason in the list of all skips.
+    pub reason: &'static str,
 }
 
 /// The least minor version of Python 3 that the pinned SDKs install on (`requires-python` of azure-core).
@@ -70,13 +70,21 @@ impl Language {
         }
     }
 
+    /// Why its cases are skipped, where they are.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Python => "no Python that the SDKs run on",
+            Self::JavaScript => "no Node that the SDKs run on",
+        }
+    }
+
     /// The version of the machine's interpreter.
     async fn version(self) -> Result<String, Lacking> {
-        let (program, package) = match self {
-            Self::Python => ("python3", "python3 python3-venv"),
-            Self::JavaScript => ("node", "nodejs npm"),
+        let program = match self {
+            Self::Python => "python3",
+            Self::JavaScript => "node",
         };
-        let lacking = |what| Lacking { what, remedy: debian(package) };
+        let lacking = |what| Lacking { what, reason: self.reason() };
         let output = Command::new(program).arg("--version").output().await;
         let output = output.map_err(|error| lacking(format!("{program} cannot be started ({error})")))?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -99,10 +107,6 @@ impl Language {
             _ => false,
         }
     }
-}
-
-fn debian(packages: &str) -> String {
-    format!("sudo apt-get install --yes {packages}")
 }
 
 /// Where the packages are kept: beside what cargo builds, never among the sources.
@@ -157,7 +161,7 @@ async fn install_python(folder: &Path) -> Result<(), Lacking> {
     venv.args(["-m", "venv"]).arg(folder);
     if let Err(said) = run(venv).await {
         let what = format!("`python3 -m venv` failed: {said}");
-        return Err(Lacking { what, remedy: debian("python3-venv") });
+        return Err(Lacking { what, reason: Language::Python.reason() });
     }
     let mut pip = Command::new(folder.join("bin/python"));
     let list = Language::Python.sources().join("requirements.txt");
@@ -173,7 +177,8 @@ async fn install_javascript(folder: &Path) -> Result<(), Lacking> {
     }
     let mut npm = Command::new("npm");
     if let Err(error) = Command::new("npm").arg("--version").output().await {
-        return Err(Lacking { what: format!("npm cannot be started ({error})"), remedy: debian("npm") });
+        let what = format!("npm cannot be started ({error})");
+        return Err(Lacking { what, reason: Language::JavaScript.reason() });
     }
     npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder);
     run(npm).await.unwrap_or_else(|said| panic!("npm cannot install the SDKs: {said}"));

@@ -11,14 +11,10 @@ mod emulator;
 mod install;
 mod suite;
 
-use std::io::Write as _;
-
 use emulator::Emulator;
-use install::{Lacking, Language};
+use install::Language;
 use suite::{Suite, Variables};
-
-/// Set where every language must be there (`.ci/run`): then nothing is skipped.
-const FORBID_SKIPS: &str = "LAB_FORBID_SKIPS";
+use tests::skips::skip;
 
 #[tokio::test]
 async fn python_servicebus() {
@@ -78,15 +74,8 @@ async fn installed(language: Language, name: &'static str) -> Option<Suite> {
     match install::install(language).await {
         Ok(interpreter) => Some(Suite::new(interpreter, name)),
         Err(lacking) => {
-            skip(&lacking);
+            skip(&format!("{name} ({})", lacking.what), lacking.reason);
             None
         }
     }
-}
-
-fn skip(Lacking { what, remedy }: &Lacking) {
-    let forbidden = std::env::var(FORBID_SKIPS).is_ok_and(|value| value == "1");
-    assert!(!forbidden, "{what}, and {FORBID_SKIPS}=1 allows no skip\nhint: {remedy}");
-    // Not `eprintln!`, of which the test harness shows nothing when a test passes.
-    let _ = writeln!(std::io::stderr(), "skipped: {what}\nhint: {remedy}");
 }

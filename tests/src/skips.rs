@@ -7,9 +7,11 @@ use std::io::Write as _;
 const FORBID_SKIPS: &str = "LAB_FORBID_SKIPS";
 
 /// Every reason that there is, and what would make the cases run.
-pub const REASONS: [(&str, &str); 2] = [
+pub const REASONS: [(&str, &str); 4] = [
     ("no Docker engine", "start one, or name its socket: DOCKER_HOST=unix:///path/docker.sock"),
     ("no registry program", "sudo apt-get install --yes docker-registry"),
+    ("no Python that the SDKs run on", "sudo apt-get install --yes python3 python3-venv"),
+    ("no Node that the SDKs run on", "sudo apt-get install --yes nodejs npm"),
 ];
 
 /// Tells on stderr that a case does not run, and why.

@@ -28,6 +28,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::error::CliError;
+use crate::backend::{LabError, running_labs};
 use crate::build::Artefact;
 use crate::exit::Exit;
 use crate::paths::Workspace;
@@ -126,6 +127,16 @@ async fn run_orders(args: &orders::OrdersArgs, output: Output) -> Result<Exit, C
 
 async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliError> {
     let workspace = Workspace::find()?;
+    if args.matrix.is_none() {
+        args.spec().validate().map_err(LabError::from)?;
+    }
+    let mut args = args.clone();
+    if !running_labs(&workspace).contains(&args.lab) {
+        // Once for all labs of this command, and before anything is built.
+        args.cluster.agree(&args.spec())?;
+        args.cluster.yes = true;
+    }
+    let args = &args;
     if let Some(axes) = &args.matrix {
         build::ensure(&workspace, &matrix::artefacts(args, axes)?, output)?;
         let display = Arc::new(progress::Display::new(output.quiet));
@@ -135,7 +146,6 @@ async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliE
         output.result(&outcome.report, || outcome.text());
         return Ok(outcome.exit());
     }
-    args.spec().validate().map_err(crate::backend::LabError::from)?;
     build::ensure(&workspace, &Artefact::of(&args.spec()), output)?;
     let display = Arc::new(progress::Display::new(output.quiet));
     let mut interrupts = Interrupts::watch();

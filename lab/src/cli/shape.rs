@@ -1,7 +1,10 @@
 //! The arguments that say what a lab is made of.
 
+use std::io::{self, IsTerminal};
+
 use clap::Args;
 
+use crate::backend::{LabError, kubernetes};
 use crate::spec::{
     BackendKind, BlobStore, ClusterSpec, DaprStrategy, Emulators, EngineProfile, LabSpec, Packaging, Pools,
     SpinShape, Stacks, Topology,
@@ -42,7 +45,7 @@ pub(super) struct ShapeArgs {
     #[arg(long, value_name = "N", default_value_t = LabSpec::default().max_delivery_count)]
     max_delivery_count: u32,
     #[command(flatten)]
-    cluster: ClusterArgs,
+    pub(super) cluster: ClusterArgs,
 }
 
 /// What runs the lab, and what only a cluster has.
@@ -73,6 +76,27 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// Agrees that a lab changes a cluster which it did not make: by `--yes`, or by who sits there and is asked. Where nobody can be
+    /// asked, nobody has agreed.
+    ///
+    /// # Errors
+    /// Names the cluster that nobody has agreed to.
+    #[expect(clippy::print_stderr, reason = "a question stays on its line")]
+    pub(super) fn agree(&self, spec: &LabSpec) -> Result<(), LabError> {
+        match kubernetes::ask(spec, self.yes) {
+            Err(LabError::NotAsked { context, server }) if io::stdin().is_terminal() => {
+                eprint!("start the lab in context '{context}' ({server}), which it did not make? [y/N] ");
+                let mut answer = String::new();
+                // Who cannot be read has not agreed.
+                match io::stdin().read_line(&mut answer).map(|_| answer.trim().to_owned()).as_deref() {
+                    Ok("y" | "yes") => Ok(()),
+                    _ => Err(LabError::NotAsked { context, server }),
+                }
+            }
+            asked => asked,
+        }
+    }
+
     /// What was asked for, by the names of the flags.
     pub(super) fn flags(&self) -> [(&'static str, Option<String>); 6] {
         [
@@ -101,11 +125,6 @@ impl ClusterArgs {
 }
 
 impl ShapeArgs {
-    /// Whether a cluster that somebody else made may be changed without asking.
-    pub(super) const fn yes(&self) -> bool {
-        self.cluster.yes
-    }
-
     /// The lab of that name and shape.
     pub(super) fn spec(&self, name: &str) -> LabSpec {
         let dapr_replicas = match self.topology {

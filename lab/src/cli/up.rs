@@ -1,7 +1,5 @@
 //! `lab up`: a running lab, in the foreground or left behind.
 
-use std::io::{self, IsTerminal};
-
 use clap::Args;
 
 use super::error::CliError;
@@ -47,10 +45,11 @@ pub(super) async fn run(args: &UpArgs, output: Output) -> Result<Exit, CliError>
         status::show(&workspace, &args.lab, output).await?;
         return Ok(Exit::Ok);
     }
+    // Before anything is built: a build is minutes.
+    args.shape.cluster.agree(&spec)?;
     build::ensure(&workspace, &Artefact::of(&spec), output)?;
-    let agreed = args.shape.yes() || agree(&spec)?;
     let lifetime = if args.detach { Lifetime::Detached } else { Lifetime::WithThisProcess };
-    let options = StartOptions { one_of_a_few: false, yes: agreed, ..StartOptions::new(lifetime)? };
+    let options = StartOptions { one_of_a_few: false, yes: true, ..StartOptions::new(lifetime)? };
     let mut slowest_ms = 0;
     let ready = |step: Progress| {
         slowest_ms = slowest_ms.max(step.lab_ms);
@@ -97,22 +96,6 @@ fn dry_run(workspace: &Workspace, spec: &LabSpec) -> Result<Exit, CliError> {
     }
     write_out(&kubernetes::dry_run(workspace, spec)?).map_err(CliError::Stdout)?;
     Ok(Exit::Ok)
-}
-
-/// Asks whether a cluster that the lab did not make may be changed; where nobody can be asked, nobody has agreed.
-#[expect(clippy::print_stderr, reason = "a question stays on its line")]
-fn agree(spec: &LabSpec) -> Result<bool, CliError> {
-    match kubernetes::ask(spec, false) {
-        Ok(()) => Ok(true),
-        Err(LabError::NotAsked { context, server }) if io::stdin().is_terminal() => {
-            eprint!("start the lab in context '{context}' ({server}), which it did not make? [y/N] ");
-            let mut answer = String::new();
-            io::stdin().read_line(&mut answer).map_err(CliError::Stdout)?;
-            Ok(matches!(answer.trim(), "y" | "yes"))
-        }
-        Err(LabError::NotAsked { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The next signal; of a lab that is left behind none is waited for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use crate::limits::PORTS;
+pub use crate::limits::{CLUSTER_POLL, PORTS};
 
 /// Lines of a failed program's stderr that an error shows.
 pub const STDERR_TAIL_LINES: usize = 8;
@@ -22,9 +22,6 @@ pub const CLUSTER_READY: Duration = Duration::from_secs(120);
 
 /// From the order to remove a cluster until it is gone.
 pub const CLUSTER_DELETED: Duration = Duration::from_secs(120);
-
-/// Between two looks at a cluster that is not ready yet.
-pub const CLUSTER_POLL: Duration = Duration::from_millis(250);
 
 /// From a question to a cluster's API until its answer.
 pub const API_ANSWER: Duration = Duration::from_secs(10);

@@ -26,7 +26,7 @@ pub use blob::{Blob, Digest};
 pub use image_of::{Image, Platform};
 pub use layer::{Files, LAYER_TYPE};
 pub use plan::{Part, Plan, SpinImage};
-pub use recipe::AZURITE_ARGUMENTS;
+pub use recipe::{AZURITE_LISTENS, azurite_arguments};
 pub use registry::{Pushed, RegistryError, push};
 
 /// The media type of an image's manifest.

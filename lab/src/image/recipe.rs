@@ -1,6 +1,7 @@
 //! How each image of files is put together: which files, and how the program in it is started. The native ones alone; Spin
 //! applications are another matter.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::image_of::{Image, Platform, Start};
@@ -73,34 +74,27 @@ fn of_this_machine(part: Part, workspace: &Workspace, arches: &[Arch]) -> Result
     Ok(Platform::of_files(&part.to_string(), Arch::HOST, layers, &start(part, entrypoint)))
 }
 
-/// What Azurite is told in a container, ours or its own: every address, its well-known port, blobs in memory.
-pub const AZURITE_ARGUMENTS: [&str; 11] = [
-    "--blobHost",
-    "0.0.0.0",
-    "--blobPort",
-    "10000",
-    "--inMemoryPersistence",
-    "--extentMemoryLimit",
-    "512",
-    "--skipApiVersionCheck",
-    "--disableProductStyleUrl",
-    "--disableTelemetry",
-    "--silent",
-];
+/// Where Azurite listens in a container, ours or its own: every address, its well-known port.
+pub const AZURITE_LISTENS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 10_000);
+
+/// What Azurite is told, wherever it runs: blobs in memory, 512 MiB of them (its own default is half of the machine's).
+pub fn azurite_arguments(at: SocketAddr) -> Vec<String> {
+    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    let listen = ["--blobHost", &host, "--blobPort", &port];
+    let memory = ["--inMemoryPersistence", "--extentMemoryLimit", "512"];
+    let rest = ["--skipApiVersionCheck", "--disableProductStyleUrl", "--disableTelemetry", "--silent"];
+    listen.into_iter().chain(memory).chain(rest).map(str::to_owned).collect()
+}
 
 /// In a container a program listens on every address, or nobody could reach it.
 fn start(part: Part, entrypoint: Vec<String>) -> Start {
-    let arguments: &[&str] = match part {
-        Part::ServicebusEmulator => &["--listen", "0.0.0.0:5672", "--http-listen", "0.0.0.0:5300"],
-        Part::BlobEmulator => &["--listen", "0.0.0.0:10000"],
-        Part::DaprEmulator => &["--dapr-listen-addresses", "0.0.0.0"],
-        Part::Azurite => &AZURITE_ARGUMENTS,
-        _ => &["--listen", "0.0.0.0:3000"],
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let arguments = match part {
+        Part::ServicebusEmulator => words(&["--listen", "0.0.0.0:5672", "--http-listen", "0.0.0.0:5300"]),
+        Part::BlobEmulator => words(&["--listen", "0.0.0.0:10000"]),
+        Part::DaprEmulator => words(&["--dapr-listen-addresses", "0.0.0.0"]),
+        Part::Azurite => azurite_arguments(AZURITE_LISTENS),
+        _ => words(&["--listen", "0.0.0.0:3000"]),
     };
-    Start {
-        entrypoint,
-        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-        ports: part.ports().to_vec(),
-        user: Some(USER),
-    }
+    Start { entrypoint, arguments, ports: part.ports().to_vec(), user: Some(USER) }
 }

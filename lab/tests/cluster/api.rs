@@ -54,6 +54,7 @@ struct Objects {
     /// The status of pods that are not simply ready, by their part.
     statuses: BTreeMap<String, Value>,
     requests: Vec<String>,
+    queries: BTreeMap<String, String>,
 }
 
 impl Api {
@@ -121,6 +122,16 @@ impl Api {
         }
         drop(state);
         self.told();
+    }
+
+    /// The pods of a part are ready again, those that come.
+    pub fn pods_get_ready(&self, part: &str) {
+        self.state().statuses.remove(part);
+    }
+
+    /// What followed the question mark in the last request like this.
+    pub fn query_of(&self, request: &str) -> Option<String> {
+        self.state().queries.get(request).cloned()
     }
 
     /// Something that the cluster tells of a pod.
@@ -321,6 +332,7 @@ async fn answer(
 ) -> Response {
     let (path, request) = (uri.path(), format!("{method} {}", uri.path()));
     api.state().requests.push(request.clone());
+    api.state().queries.insert(request.clone(), uri.query().unwrap_or_default().to_owned());
     api.asked.notify_waiters();
     if let Some(image) = path.strip_prefix("/v2/") {
         let digest = split(image).1.to_owned();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lab::backend::kubernetes::KubernetesBackend;
+use lab::backend::kubernetes::{KubernetesBackend, Patience};
 use lab::build::{Arch, Artefact, Program};
 use lab::spec::{BackendKind, BlobStore, ClusterSpec, LabSpec, Packaging, Stack, Stacks};
 use serde_json::json;
@@ -24,17 +24,31 @@ pub fn spec() -> LabSpec {
 
 /// A supervisor's back end for that lab.
 pub fn backend(fakes: &Fakes) -> KubernetesBackend {
-    KubernetesBackend::new(fakes.workspace(), spec())
+    impatient(fakes, |_| ())
+}
+
+/// The same with other bounds.
+pub fn impatient(fakes: &Fakes, change: impl FnOnce(&mut Patience)) -> KubernetesBackend {
+    let mut patience = Patience::default();
+    change(&mut patience);
+    KubernetesBackend::with(fakes.workspace(), spec(), patience)
 }
 
 /// Puts what a supervisor finds: the component files, what images are made of, the lab's folders; and a cluster with one node.
 pub fn furnish(fakes: &Fakes) {
     let workspace = fakes.workspace();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("components");
-    let folders = [workspace.components(), workspace.dist(), workspace.lab("main").logs()];
+    // The command line knows a workspace by what only its root has.
+    let folders = [
+        workspace.components(),
+        workspace.dist(),
+        workspace.lab("main").logs(),
+        workspace.root().join("apps/order"),
+    ];
     for folder in folders {
         std::fs::create_dir_all(folder).expect("a folder");
     }
+    std::fs::write(workspace.root().join("Cargo.toml"), "").expect("a file");
     for file in std::fs::read_dir(from).expect("the components").flatten() {
         std::fs::copy(file.path(), workspace.components().join(file.file_name())).expect("a file");
     }

@@ -15,20 +15,24 @@ use super::object::Object;
 use crate::backend::LabError;
 use crate::limits;
 
-/// Applies objects, one after the other. What a webhook holds up is tried again until its deadline: one that has just been
-/// installed takes a moment to answer.
+/// Applies objects, one after the other. What a webhook holds up is tried again for so long: one that has just been installed
+/// takes a moment to answer.
 ///
 /// # Errors
 /// Names the object and what the API server said of it.
-pub async fn apply(client: &Client, objects: impl IntoIterator<Item = &Object>) -> Result<(), LabError> {
+pub async fn apply(
+    client: &Client,
+    objects: impl IntoIterator<Item = &Object>,
+    webhook: Duration,
+) -> Result<(), LabError> {
     for object in objects {
         let started = Instant::now();
         loop {
             match once(client, object).await {
-                Err(error) if is_passing(&error) && started.elapsed() < limits::WEBHOOK => {
+                Err(error) if is_passing(&error) && started.elapsed() < webhook => {
                     tokio::time::sleep(limits::CLUSTER_POLL).await;
                 }
-                Err(error) => return Err(explained(object, error)),
+                Err(error) => return Err(explained(object, error, webhook)),
                 Ok(()) => break,
             }
         }
@@ -78,7 +82,7 @@ fn names_webhook(message: &str) -> bool {
     message.contains("failed calling webhook")
 }
 
-fn explained(object: &Object, error: NotApplied) -> LabError {
+fn explained(object: &Object, error: NotApplied, within: Duration) -> LabError {
     let title = object.title();
     match error {
         NotApplied::Late(within) => late("apply", &title, within),
@@ -86,11 +90,8 @@ fn explained(object: &Object, error: NotApplied) -> LabError {
             let webhook = matches!(&error, Error::Api(status) if names_webhook(&status.message));
             match refused("apply", &title, error) {
                 LabError::Api(mut error) if webhook => {
-                    error.cause = format!(
-                        "a webhook did not answer for {} s: {}",
-                        limits::WEBHOOK.as_secs(),
-                        error.cause
-                    );
+                    error.cause =
+                        format!("a webhook did not answer for {} s: {}", within.as_secs(), error.cause);
                     error.hint = Some(
                         "kubectl get pods -A | grep -v Running   # is what serves the webhook ready?"
                             .to_owned(),

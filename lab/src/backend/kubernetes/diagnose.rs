@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 
+use super::Patience;
 use super::names;
 use super::pods::statuses;
 use crate::limits;
@@ -25,11 +26,11 @@ pub struct Problem {
 }
 
 /// The problem of a pod that waiting does not solve; `None` while it may yet get ready. `age` is how long the pod has been there.
-pub fn problem(pod: &Pod, events: &[Event], age: Duration) -> Option<Problem> {
+pub fn problem(pod: &Pod, events: &[Event], age: Duration, patience: Patience) -> Option<Problem> {
     sandbox(pod, events)
         .or_else(|| evicted(pod))
-        .or_else(|| unschedulable(pod, age))
-        .or_else(|| statuses(pod).iter().find_map(|status| of_container(pod, status, events, age)))
+        .or_else(|| unschedulable(pod, age, patience))
+        .or_else(|| statuses(pod).iter().find_map(|status| of_container(pod, status, events, age, patience)))
 }
 
 fn problem_of_pod(what: &str, detail: &str, hint: String) -> Problem {
@@ -73,12 +74,12 @@ fn evicted(pod: &Pod) -> Option<Problem> {
     Some(problem_of_pod("was evicted from its node", detail, hint))
 }
 
-fn unschedulable(pod: &Pod, age: Duration) -> Option<Problem> {
+fn unschedulable(pod: &Pod, age: Duration, patience: Patience) -> Option<Problem> {
     let conditions = pod.status.as_ref()?.conditions.as_deref()?;
     let condition = conditions.iter().find(|condition| {
         condition.type_ == "PodScheduled" && condition.reason.as_deref() == Some("Unschedulable")
     })?;
-    if age < limits::UNSCHEDULABLE {
+    if age < patience.node {
         return None;
     }
     let detail = condition.message.as_deref().unwrap_or_default();
@@ -98,7 +99,13 @@ fn unschedulable(pod: &Pod, age: Duration) -> Option<Problem> {
     Some(problem_of_pod("finds no node", detail, hint))
 }
 
-fn of_container(pod: &Pod, status: &ContainerStatus, events: &[Event], age: Duration) -> Option<Problem> {
+fn of_container(
+    pod: &Pod,
+    status: &ContainerStatus,
+    events: &[Event],
+    age: Duration,
+    patience: Patience,
+) -> Option<Problem> {
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref()?;
     let said = waiting.message.as_deref().unwrap_or_default();
@@ -118,7 +125,7 @@ fn of_container(pod: &Pod, status: &ContainerStatus, events: &[Event], age: Dura
             })
         }
         "CreateContainerError" | "CreateContainerConfigError" | "RunContainerError" | "StartError"
-            if age > limits::NOT_CREATED =>
+            if age > patience.made =>
         {
             Some(Problem {
                 what: "cannot be made".to_owned(),
@@ -176,6 +183,10 @@ mod tests {
     use super::*;
 
     const LATER: Duration = Duration::from_secs(60);
+
+    fn problem(pod: &Pod, events: &[Event], age: Duration) -> Option<Problem> {
+        super::problem(pod, events, age, Patience::default())
+    }
 
     fn pod(status: Value, spec: Value) -> Pod {
         serde_json::from_value(json!({ "metadata": { "name": "p" }, "spec": spec, "status": status }))

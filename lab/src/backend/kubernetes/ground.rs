@@ -12,7 +12,7 @@ use crate::backend::{ApiError, LabError, settings, with_causes};
 use crate::cluster::foreign;
 use crate::cluster::{Cluster, ClusterError, Current, Provider, Settings};
 use crate::image::engine::{Container, Engine, Label};
-use crate::image::{AZURITE_ARGUMENTS, Files, Part};
+use crate::image::{AZURITE_LISTENS, Files, Part, azurite_arguments};
 use crate::limits;
 use crate::paths::Workspace;
 use crate::process::ReservedPort;
@@ -177,7 +177,7 @@ pub fn broker_arguments() -> Vec<String> {
 pub fn blob_arguments(store: BlobStore) -> Vec<String> {
     match store {
         BlobStore::Native => vec!["--listen".to_owned(), format!("0.0.0.0:{}", ports::BLOB)],
-        BlobStore::Azurite => AZURITE_ARGUMENTS.map(str::to_owned).into(),
+        BlobStore::Azurite => azurite_arguments(AZURITE_LISTENS),
     }
 }
 

@@ -65,6 +65,30 @@ pub struct KubernetesBackend {
     house: Arc<House>,
 }
 
+/// How long a start waits for what may yet come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For all pods to be ready.
+    pub ready: Duration,
+    /// For a node that has room for a pod.
+    pub node: Duration,
+    /// For what a pod or a container is made of.
+    pub made: Duration,
+    /// For a webhook to answer.
+    pub webhook: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            ready: limits::PODS_READY,
+            node: limits::UNSCHEDULABLE,
+            made: limits::NOT_CREATED,
+            webhook: limits::WEBHOOK,
+        }
+    }
+}
+
 /// Whether a lab may be started where its settings say: a cluster that the lab did not make is changed only by one who says so.
 ///
 /// # Errors
@@ -84,6 +108,7 @@ struct House {
     workspace: Workspace,
     files: LabFiles,
     spec: LabSpec,
+    patience: Patience,
     opened: Instant,
     changes: watch::Sender<u64>,
     failure: Mutex<Option<Failure>>,
@@ -115,12 +140,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl KubernetesBackend {
     /// Starts nothing and asks nobody.
     pub fn new(workspace: Workspace, spec: LabSpec) -> Self {
+        Self::with(workspace, spec, Patience::default())
+    }
+
+    /// The same with bounds of its own.
+    pub fn with(workspace: Workspace, spec: LabSpec, patience: Patience) -> Self {
         let files = workspace.lab(&spec.name);
         Self {
             house: Arc::new(House {
                 workspace,
                 files,
                 spec,
+                patience,
                 opened: Instant::now(),
                 changes: watch::Sender::new(0),
                 failure: Mutex::default(),

@@ -153,7 +153,8 @@ impl House {
             }
         }
         self.record(self.cluster()?).write(&self.files)?;
-        apply::apply(client, &[manifests::own_namespace(&self.spec.name, &workspace)]).await?;
+        let namespace = manifests::own_namespace(&self.spec.name, &workspace);
+        apply::apply(client, &[namespace], self.patience.webhook).await?;
         Ok(Done::Changed)
     }
 
@@ -173,7 +174,7 @@ impl House {
     async fn found(self: Arc<Self>) -> Result<Done, LabError> {
         let client = &self.reached()?.client;
         let foundation = self.manifests(client).await?.foundation;
-        apply::apply(client, &foundation).await?;
+        apply::apply(client, &foundation, self.patience.webhook).await?;
         self.watch(client);
         self.until_ready(client, &expected_emulators(&self.spec)).await
     }
@@ -181,7 +182,7 @@ impl House {
     async fn deploy(self: Arc<Self>) -> Result<Done, LabError> {
         let client = &self.reached()?.client;
         let workload = self.manifests(client).await?.workload;
-        apply::apply(client, &workload).await?;
+        apply::apply(client, &workload, self.patience.webhook).await?;
         let nodes = facts::nodes(client).await?;
         self.until_ready(client, &expected(&self.spec, nodes)).await?;
         if let Some(images) = self.images.get() {
@@ -211,9 +212,10 @@ impl House {
             lab: &self.spec.name,
             pods: &self.pods,
             files: &self.files,
+            patience: self.patience,
             changes: self.changes.subscribe(),
         };
-        waiting.until_ready(expected, limits::PODS_READY).await?;
+        waiting.until_ready(expected, self.patience.ready).await?;
         Ok(Done::Changed)
     }
 }

@@ -9,10 +9,12 @@ use kube::Client;
 use kube::api::{Api, ListParams, LogParams};
 use tokio::sync::watch;
 
+use super::Patience;
 use super::apply::answered;
 use super::diagnose::{self, Problem};
 use super::names::{self, PART};
 use super::pods::{Pods, Replica};
+use crate::backend::error::named;
 use crate::backend::{Failure, LabError, Stage};
 use crate::limits;
 use crate::paths::LabFiles;
@@ -28,6 +30,8 @@ pub struct Waiting<'a> {
     pub pods: &'a Pods,
     /// Where logs are.
     pub files: &'a LabFiles,
+    /// How long it waits for what may yet come.
+    pub patience: Patience,
     /// Changes with the pods.
     pub changes: watch::Receiver<u64>,
 }
@@ -81,7 +85,7 @@ impl Waiting<'_> {
                 .cloned()
                 .collect();
             let age = self.age(&name).unwrap_or_else(|| started.elapsed());
-            if let Some(problem) = diagnose::problem(&pod, &of_pod, age) {
+            if let Some(problem) = diagnose::problem(&pod, &of_pod, age, self.patience) {
                 return Ok(Some(self.failure(&name, &label, problem, &of_pod, age).await));
             }
         }
@@ -99,7 +103,7 @@ impl Waiting<'_> {
         events: &[Event],
         started: Instant,
     ) -> Result<Option<Failure>, LabError> {
-        if started.elapsed() < limits::NOT_CREATED {
+        if started.elapsed() < self.patience.made {
             return Ok(None);
         }
         let there: Vec<String> = self.pods.pods().iter().map(label_of).collect();
@@ -134,18 +138,26 @@ impl Waiting<'_> {
         Ok(Some(self.failure(label, label, problem, &of_part, started.elapsed()).await))
     }
 
+    /// The first pod that is not ready, with its events and last lines; where there is none, the parts that lack one.
     async fn too_late(&self, missing: &[String], within: Duration) -> LabError {
-        let events = self.events().await.unwrap_or_default();
-        let last = |label: &str| {
-            let of_part = |event: &&Event| {
-                event.involved_object.name.as_deref().is_some_and(|name| name.starts_with(label))
-            };
-            let last = events.iter().rfind(of_part)?;
-            Some(format!(" ({})", diagnose::events_shown(std::slice::from_ref(last)).join("")))
+        let replicas = self.pods.replicas();
+        let late = replicas.iter().find(|replica| !replica.ready && missing.contains(&replica.label));
+        let (name, seconds) = (self.lab.to_owned(), within.as_secs());
+        let Some(late) = late else {
+            return LabError::NotReady { name, seconds, waiting: missing.join(", ") };
         };
-        let told: Vec<_> =
-            missing.iter().map(|part| format!("{part}{}", last(part).unwrap_or_default())).collect();
-        LabError::NotReady { name: self.lab.to_owned(), seconds: within.as_secs(), waiting: told.join(", ") }
+        let events = self.events().await.unwrap_or_default();
+        let of_pod = |event: &&Event| event.involved_object.name.as_deref() == Some(&late.pod);
+        let of_pod: Vec<Event> = events.iter().filter(of_pod).cloned().collect();
+        let problem = Problem {
+            what: format!("was not ready after {seconds} s"),
+            detail: format!("not ready: {}", missing.join(", ")),
+            hint: named("logs", self.lab),
+            container: Some(late.container.clone()),
+            crashed: false,
+        };
+        let failure = self.failure(&late.pod, &late.label, problem, &of_pod, late.seen.elapsed()).await;
+        LabError::Failed(Box::new(Failure { stage: Stage::Ready, ..failure }))
     }
 
     async fn events(&self) -> Result<Vec<Event>, LabError> {

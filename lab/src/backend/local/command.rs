@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::plan::Kind;
 use crate::build::Artefact;
+use crate::image::azurite_arguments;
 use crate::limits;
 use crate::paths::{LabFiles, Workspace};
 use crate::process::{Announces, Dies, Probe, Program};
@@ -65,9 +66,6 @@ pub(super) struct Command {
     /// Whether it starts processes of its own, whose use of the machine counts as its.
     pub has_children: bool,
 }
-
-/// Memory that Azurite may use for blobs, MiB. Its own default is half of the machine's.
-const AZURITE_MEMORY_MIB: u32 = 512;
 
 impl Setting {
     /// The program's name, as `lab status` shows it, and whether it is the real thing.
@@ -152,21 +150,9 @@ impl Setting {
 
     fn azurite(&self, log: PathBuf, at: SocketAddr) -> Command {
         let main = "emulators/azurite/node_modules/azurite/dist/src/blob/main.js";
-        let args = [
-            self.workspace.root().join(main).display().to_string(),
-            "--blobHost".to_owned(),
-            at.ip().to_string(),
-            "--blobPort".to_owned(),
-            at.port().to_string(),
-            "--inMemoryPersistence".to_owned(),
-            "--extentMemoryLimit".to_owned(),
-            AZURITE_MEMORY_MIB.to_string(),
-            "--skipApiVersionCheck".to_owned(),
-            "--disableProductStyleUrl".to_owned(),
-            "--disableTelemetry".to_owned(),
-            "--silent".to_owned(),
-        ];
-        let mut command = self.foreign(PathBuf::from("node"), args.into(), log);
+        let mut args = vec![self.workspace.root().join(main).display().to_string()];
+        args.extend(azurite_arguments(at));
+        let mut command = self.foreign(PathBuf::from("node"), args, log);
         // There is no open page: an unsigned list is refused like this once it serves, and differently before.
         command.probes.push(Probe::Http {
             address: at,

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use lab::backend::kubernetes::{KubernetesBackend, Patience};
-use lab::backend::{Backend, Failure, LabError};
+use lab::backend::{Backend, Failure, Lab, LabError, Lifetime, StartOptions};
 use lab::exit::Exit;
 use lab::spec::{BackendKind, ClusterSpec, LabSpec};
 use serde_json::{Value, json};
 
 use crate::fakes::{Fakes, case, failure};
-use crate::house::{backend, furnish, impatient, put_dapr};
+use crate::house::{backend, furnish, impatient, put_dapr, spec};
 
 /// The lab's namespace, and what stands in paths before its objects.
 const NAMESPACE: &str = "spin-lab-main";
@@ -336,5 +336,63 @@ fn what_pods_log_is_in_the_files_that_every_back_end_has() {
         // The end of a lab waits for the end of its logs.
         lab.down().await;
         assert_eq!(fakes.lab_file("logs/distributor-1.log").as_deref(), Some("one\ntwo\n"));
+    });
+}
+
+/// Starts the lab as commands and tests do, with a supervisor of its own; gives the steps that were told, too.
+async fn start(fakes: &Fakes) -> (Result<Lab, LabError>, Vec<(String, String)>) {
+    let options = StartOptions {
+        workspace: fakes.workspace(),
+        program: env!("CARGO_BIN_EXE_lab").into(),
+        lifetime: Lifetime::WithThisProcess,
+        one_of_a_few: false,
+        yes: true,
+    };
+    let mut told = Vec::new();
+    let lab = Lab::start_with(&spec(), options, |step| told.push((step.resource, step.program))).await;
+    (lab, told)
+}
+
+#[test]
+fn a_supervisor_tells_each_step_the_critical_path_and_what_was_kept() {
+    case("starting::a_supervisor_tells_each_step_the_critical_path_and_what_was_kept", async |fakes| {
+        stage(&fakes);
+        let (lab, told) = start(&fakes).await;
+        let lab = lab.expect("it is ready");
+        let step = |resource: &str, program: &str| (resource.to_owned(), program.to_owned());
+        for known in [
+            step("cluster", "kept"),
+            step("dapr", "kept"),
+            step("distributor-1", "warp-rust-static"),
+            step("applications", "done"),
+        ] {
+            assert!(told.contains(&known), "{known:?} is not in {told:?}");
+        }
+        let lines = lab.timings().lines();
+        assert!(
+            lines[0].starts_with("critical path: cluster ") && lines[0].contains(" → foundation "),
+            "{lines:?}"
+        );
+        assert!(lines[0].contains(" → applications "), "{lines:?}");
+        assert_eq!(lines[1], "kept: cluster, images, dapr");
+        let parts = lab.status().await.expect("it lives");
+        let app = parts.iter().find(|part| part.name == "distributor-1").expect("it is there");
+        assert!(app.image_bytes.is_some_and(|bytes| bytes > 0), "{app:?}");
+        let dapr = parts.iter().find(|part| part.program == "daprd").expect("it is there");
+        assert_eq!((dapr.image_bytes, dapr.version.as_deref()), (None, Some("1.18.3")));
+        lab.down().await.expect("it ends");
+        assert_eq!(fakes.api.paths(OBJECTS), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_a_supervisor_lacks_ends_the_start_as_it_would_without_one() {
+    case("starting::what_a_supervisor_lacks_ends_the_start_as_it_would_without_one", async |fakes| {
+        furnish(&fakes);
+        fakes.install(&["helm"]);
+        let error = start(&fakes).await.0.expect_err("there is no helm");
+        assert_eq!(error.to_string(), "'helm' is needed and is not installed");
+        assert_eq!(error.exit(), Exit::ProgramMissing);
+        assert!(error.hint().is_some_and(|hint| hint.contains("install helm")), "{:?}", error.hint());
     });
 }

@@ -42,7 +42,11 @@ fn a_lab_from_up_to_the_second_down() {
     assert!(text.contains("stop          cargo lab down --lab cli-life\n"), "{text}");
 
     // Again is no error, unless it should be another lab.
-    named.up(&["--detach"]).assert().success().stderr("lab 'cli-life' is running already\n");
+    named
+        .up(&["--detach"])
+        .assert()
+        .success()
+        .stderr("lab 'cli-life' is running already, as it was asked for: all of it was kept\n");
     let stderr = refusal(named.up(&["--detach", "--topology", "shared"]), USAGE);
     assert_eq!(
         stderr,

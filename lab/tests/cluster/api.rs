@@ -7,11 +7,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
-use axum::http::{HeaderName, Method, StatusCode, Uri};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::{SinkExt, StreamExt};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// The label by which a lab finds its pods.
 const PART: &str = "spin-lab/part";
@@ -63,7 +70,10 @@ impl Api {
         let (state, asked) = (Arc::default(), Arc::default());
         let api = Self { url, state, asked, changes: watch::Sender::new(0) };
         api.has("/version", json!({ "major": "1", "minor": "33", "gitVersion": "v1.33.0" }));
-        let router = Router::new().fallback(answer).with_state(api.clone());
+        let router = Router::new()
+            .route("/api/v1/namespaces/{namespace}/pods/{pod}/portforward", get(forwarded))
+            .fallback(answer)
+            .with_state(api.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         api
     }
@@ -392,6 +402,37 @@ async fn answer(
         Some(value) => axum::Json(value).into_response(),
         None => (StatusCode::NOT_FOUND, axum::Json(failure(404, "not found"))).into_response(),
     }
+}
+
+/// A forwarded connection to a port of a pod, which says everything back that it is told, after the pod's name.
+async fn forwarded(Path((_, pod)): Path<(String, String)>, request: Request) -> Response {
+    let port: u16 =
+        request.uri().query().and_then(|query| query.split_once("ports=")?.1.parse().ok()).expect("a port");
+    let key = request.headers()[header::SEC_WEBSOCKET_KEY].clone();
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let upgraded = TokioIo::new(upgrade.await?);
+        let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await;
+        let [low, high] = port.to_le_bytes();
+        // What is said and what went wrong have a channel each, which begins with the port.
+        for channel in [0, 1] {
+            socket.send(Message::binary(vec![channel, low, high])).await.expect("it listens");
+        }
+        socket.send(Message::binary([&[0], pod.as_bytes()].concat())).await.expect("it listens");
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_binary() && socket.send(message).await.is_err() {
+                break;
+            }
+        }
+        Ok::<_, hyper::Error>(())
+    });
+    let headers = [
+        (header::UPGRADE, "websocket"),
+        (header::CONNECTION, "Upgrade"),
+        (header::SEC_WEBSOCKET_ACCEPT, &derive_accept_key(key.as_bytes())),
+        (header::SEC_WEBSOCKET_PROTOCOL, "v4.channel.k8s.io"),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers.map(|(name, value)| (name, value.to_owned()))).into_response()
 }
 
 /// Every change of a collection from a version on, a line each, for as long as somebody listens.

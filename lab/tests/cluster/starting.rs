@@ -5,8 +5,10 @@ use std::time::Duration;
 use lab::backend::kubernetes::{KubernetesBackend, Patience};
 use lab::backend::{Backend, Failure, Lab, LabError, Lifetime, StartOptions};
 use lab::exit::Exit;
-use lab::spec::{BackendKind, ClusterSpec, LabSpec};
+use lab::spec::{BackendKind, ClusterSpec, LabSpec, Role};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::fakes::{Fakes, case, failure};
 use crate::house::{backend, furnish, impatient, put_dapr, spec};
@@ -394,5 +396,34 @@ fn what_a_supervisor_lacks_ends_the_start_as_it_would_without_one() {
         assert_eq!(error.to_string(), "'helm' is needed and is not installed");
         assert_eq!(error.exit(), Exit::ProgramMissing);
         assert!(error.hint().is_some_and(|hint| hint.contains("install helm")), "{:?}", error.hint());
+    });
+}
+
+#[test]
+fn an_address_leads_to_a_pod_that_is_ready_and_ends_where_none_is() {
+    case("starting::an_address_leads_to_a_pod_that_is_ready_and_ends_where_none_is", async |fakes| {
+        stage(&fakes);
+        let lab = backend(&fakes);
+        lab.up().await.expect("it is ready");
+        let url = lab.endpoints().expect("addresses").apps[&Role::Distributor].clone();
+        let connect = || TcpStream::connect(url.trim_start_matches("http://").to_owned());
+        let mut stream = connect().await.expect("somebody listens");
+        stream.write_all(b", hello").await.expect("it listens");
+        let mut said = [0; "distributor-1, hello".len()];
+        stream.read_exact(&mut said).await.expect("it answers");
+        assert_eq!(said, *b"distributor-1, hello");
+
+        let away = waiting("app", "ContainerCreating", json!({}));
+        let mut changes = lab.changes();
+        fakes.api.pods_are("distributor", away);
+        let is_away =
+            || lab.status().iter().any(|part| part.name == "distributor-1" && part.state != "ready");
+        while !is_away() {
+            changes.changed().await.expect("it lives");
+        }
+        let mut said = Vec::new();
+        connect().await.expect("somebody listens").read_to_end(&mut said).await.expect("it ends");
+        assert_eq!(said, b"");
+        lab.down().await;
     });
 }

@@ -27,6 +27,21 @@ pub enum StorageError {
     /// `If-None-Match`/`If-Modified-Since` of a read: the client's copy is current.
     #[error("The condition specified using HTTP conditional header(s) is not met.")]
     NotModified,
+    /// `If-None-Match: *` on a read, which nothing can fulfil.
+    #[error("The request includes an unsatisfiable condition for this operation.")]
+    UnsatisfiableCondition,
+    /// More conditional headers, or more entity tags in one, than an operation can weigh.
+    #[error("Multiple condition headers are not supported.")]
+    MultipleConditionHeaders,
+    /// A condition on the source of a copy does not hold.
+    #[error("The source condition specified using HTTP conditional header(s) is not met.")]
+    SourceConditionNotMet,
+    /// The source of a copy is no blob of this store, or not the caller's to read.
+    #[error("Could not verify the copy source within the specified time.")]
+    CannotVerifyCopySource {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A lease id was sent; no blob or container here is ever leased.
     #[error("A lease ID was specified, but there is currently no lease on the resource.")]
     LeaseNotPresent,
@@ -141,6 +156,43 @@ pub enum StorageError {
         /// What arrived.
         calculated: String,
     },
+    /// `x-ms-content-crc64` is not the checksum of the body.
+    #[error(
+        "The CRC64 value specified in the request did not match with the CRC64 value calculated by the server."
+    )]
+    Crc64Mismatch {
+        /// What the client sent.
+        specified: String,
+        /// What arrived.
+        calculated: String,
+    },
+    /// A body has both checksums, and one is enough.
+    #[error("Both x-ms-content-crc64 header and Content-MD5 header are present.")]
+    BothChecksums,
+    /// A parameter that the operation needs is missing.
+    #[error("A required query parameter was not specified for this request.")]
+    MissingRequiredQueryParameter {
+        /// The parameter.
+        name: &'static str,
+    },
+    /// A block's id is not as long as those of the blob's other blocks.
+    #[error("The specified blob or block content is invalid.")]
+    InvalidBlobOrBlock,
+    /// A block list names a block that is not there, or in a list that nobody knows.
+    #[error("The specified block list is invalid.")]
+    InvalidBlockList,
+    /// A block list has more entries than a blob may have blocks.
+    #[error("The block list may not contain more than 50,000 blocks.")]
+    BlockListTooLong,
+    /// A blob has as many uncommitted blocks as it may have.
+    #[error("The uncommitted block count cannot exceed the maximum limit of 100,000 blocks.")]
+    BlockCountExceedsLimit,
+    /// A body that should be XML is none, or another document.
+    #[error("XML specified is not syntactically valid.")]
+    InvalidXmlDocument {
+        /// Where and why reading ended.
+        detail: String,
+    },
     /// The body is larger than a blob may be.
     #[error("The request body is too large and exceeds the maximum permissible limit.")]
     RequestBodyTooLarge {
@@ -155,6 +207,12 @@ pub enum StorageError {
     MemoryLimit {
         /// The bound, which a flag raises.
         limit_bytes: u64,
+    },
+    /// The disk below the data directory is full or refuses to be written.
+    #[error("The store cannot write to its data directory.")]
+    DiskRefuses {
+        /// What the system says.
+        detail: String,
     },
     /// The method is none of this resource.
     #[error("The resource doesn't support the specified HTTP verb.")]
@@ -179,6 +237,10 @@ impl StorageError {
             Self::BlobAlreadyExists => (409, "BlobAlreadyExists"),
             Self::ConditionNotMet => (412, "ConditionNotMet"),
             Self::NotModified => (304, "ConditionNotMet"),
+            Self::UnsatisfiableCondition => (400, "UnsatisfiableCondition"),
+            Self::MultipleConditionHeaders => (400, "MultipleConditionHeadersNotSupported"),
+            Self::SourceConditionNotMet => (412, "SourceConditionNotMet"),
+            Self::CannotVerifyCopySource { .. } => (404, "CannotVerifyCopySource"),
             Self::LeaseNotPresent => (412, "LeaseNotPresentWithBlobOperation"),
             Self::InvalidRange { .. } => (416, "InvalidRange"),
             Self::AuthorizationFailure => (403, "AuthorizationFailure"),
@@ -202,9 +264,18 @@ impl StorageError {
             Self::MetadataTooLarge => (400, "MetadataTooLarge"),
             Self::InvalidMd5 => (400, "InvalidMd5"),
             Self::Md5Mismatch { .. } => (400, "Md5Mismatch"),
+            Self::Crc64Mismatch { .. } => (400, "Crc64Mismatch"),
+            Self::BothChecksums => (400, "BothCrc64AndMd5HeaderPresent"),
+            Self::MissingRequiredQueryParameter { .. } => (400, "MissingRequiredQueryParameter"),
+            Self::InvalidBlobOrBlock => (400, "InvalidBlobOrBlock"),
+            Self::InvalidBlockList => (400, "InvalidBlockList"),
+            Self::BlockListTooLong => (400, "BlockListTooLong"),
+            Self::BlockCountExceedsLimit => (409, "BlockCountExceedsLimit"),
+            Self::InvalidXmlDocument { .. } => (400, "InvalidXmlDocument"),
             Self::RequestBodyTooLarge { .. } => (413, "RequestBodyTooLarge"),
             Self::BodyIncomplete => (400, "RequestBodyIncomplete"),
             Self::MemoryLimit { .. } => (507, "InsufficientStorage"),
+            Self::DiskRefuses { .. } => (507, "InsufficientStorage"),
             Self::UnsupportedHttpVerb => (405, "UnsupportedHttpVerb"),
             Self::NotImplemented { .. } => (501, "NotImplemented"),
         }
@@ -228,6 +299,15 @@ impl StorageError {
             Self::Md5Mismatch { specified, calculated } => {
                 vec![("UserSpecifiedMd5", specified.clone()), ("ServerCalculatedMd5", calculated.clone())]
             }
+            Self::Crc64Mismatch { specified, calculated } => {
+                vec![("UserSpecifiedCrc", specified.clone()), ("ServerCalculatedCrc", calculated.clone())]
+            }
+            Self::MissingRequiredQueryParameter { name } => {
+                vec![("QueryParameterName", (*name).to_owned())]
+            }
+            Self::CannotVerifyCopySource { detail }
+            | Self::InvalidXmlDocument { detail }
+            | Self::DiskRefuses { detail } => vec![("Detail", detail.clone())],
             Self::RequestBodyTooLarge { max_bytes } => vec![("MaxLimit", max_bytes.to_string())],
             Self::MemoryLimit { limit_bytes } => {
                 vec![("MaxLimit", limit_bytes.to_string()), ("Remedy", "--memory-limit-mib".to_owned())]

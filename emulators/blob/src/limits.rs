@@ -2,9 +2,32 @@
 
 use std::time::Duration;
 
-/// Most bytes of one blob. Azure's Put Blob takes 5,000 MiB; a store in memory must stay far below. 256 MiB is
-/// what the JavaScript SDK sends at most in a single Put Blob unless told otherwise.
-pub const MAX_BLOB_BYTES: u64 = 256 << 20;
+/// Most bytes of one Put Blob ("Put Blob", since version 2019-12-12).
+pub const MAX_BLOB_BYTES: u64 = 5000 << 20;
+
+/// Most bytes of one block ("Put Block", since version 2019-12-12).
+pub const MAX_BLOCK_BYTES: u64 = 4000 << 20;
+
+/// Most bytes of a block's id, decoded ("Put Block").
+pub const MAX_BLOCK_ID_BYTES: usize = 64;
+
+/// Most blocks of one blob ("Put Block List").
+pub const MAX_COMMITTED_BLOCKS: usize = 50_000;
+
+/// Most blocks that wait for one blob's block list ("Put Block").
+pub const MAX_UNCOMMITTED_BLOCKS: usize = 100_000;
+
+/// Most bytes of the body of Put Block List: 50,000 of the longest ids, with room for white space.
+pub const MAX_BLOCK_LIST_BYTES: u64 = 12 << 20;
+
+/// Bytes of content that are kept or read in one piece: what a body costs while it comes in or goes out.
+pub const PART_BYTES: usize = 256 << 10;
+
+/// Size at which a segment of the log is followed by the next one.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Bytes of the log that need not count, beyond as many as do, before the oldest segment is cleaned.
+pub const LOG_GARBAGE_BYTES: u64 = 128 << 20;
 
 /// Most bytes that all blobs together may take unless told otherwise, counted with names, metadata and overhead.
 pub const DEFAULT_MEMORY_LIMIT_MIB: u64 = 4096;

@@ -1,6 +1,8 @@
 //! Answers: status, headers, body, and how a refusal looks on the wire. It decides nothing.
 
+use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -9,19 +11,32 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::xml;
+use crate::content::{Content, Reader};
 use crate::error::StorageError;
 use crate::limits;
 use crate::recorder::Row;
-use crate::store::{ContentHeaders, Metadata};
+use crate::store::{Blob, ContentHeaders, Metadata};
 use crate::time;
 
-/// A body that is at hand, or rows that are written while they are sent.
+/// A body that is at hand, or one that is read or written while it is sent.
 #[derive(Debug)]
 pub enum AnswerBody {
+    /// Content of a blob, part by part.
+    Content(Reader<BlobContent>),
     /// All bytes; `None` when there are none (left).
     Full(Option<Bytes>),
     /// Recorder rows, one JSON object a line.
     Rows(std::vec::IntoIter<Row>),
+}
+
+/// A blob for the sake of its content.
+#[derive(Debug)]
+pub struct BlobContent(pub Arc<Blob>);
+
+impl AsRef<Content> for BlobContent {
+    fn as_ref(&self) -> &Content {
+        &self.0.content
+    }
 }
 
 /// What a request is answered.
@@ -29,25 +44,35 @@ pub type Answer = Response<AnswerBody>;
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = std::io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let part = match self.get_mut() {
-            Self::Full(bytes) => bytes.take(),
-            Self::Rows(rows) => next_part(rows),
+            Self::Content(content) => content.next_part(),
+            Self::Full(bytes) => bytes.take().map(Ok),
+            Self::Rows(rows) => next_part(rows).map(Ok),
         };
-        Poll::Ready(part.map(|bytes| Ok(Frame::data(bytes))))
+        if let Some(Err(error)) = &part {
+            // The head is sent: all that is left is to end the connection, so that nobody takes it for the whole.
+            tracing::error!(%error, "cannot read content from the data directory");
+        }
+        Poll::Ready(part.map(|bytes| bytes.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Full(None))
+        match self {
+            Self::Content(content) => content.left_bytes() == 0,
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Rows(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Content(content) => SizeHint::with_exact(content.left_bytes()),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Rows(_) => SizeHint::default(),
         }
@@ -78,6 +103,11 @@ pub fn empty(status: StatusCode) -> Answer {
 /// An answer with these bytes.
 pub fn bytes(status: StatusCode, content: Bytes) -> Answer {
     with_body(status, AnswerBody::Full((!content.is_empty()).then_some(content)))
+}
+
+/// An answer with this range of a blob.
+pub fn content(status: StatusCode, blob: &Arc<Blob>, range: Range<u64>) -> Answer {
+    with_body(status, AnswerBody::Content(Reader::new(BlobContent(Arc::clone(blob)), range)))
 }
 
 /// An answer with this XML document.

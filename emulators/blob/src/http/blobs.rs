@@ -1,23 +1,31 @@
-//! The operations on blobs. They read a request that is already allowed.
+//! The operations on blobs as a whole. They read a request that is already allowed.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName};
-use md5::{Digest as _, Md5};
 
 use super::answer::{self, Answer};
 use super::containers::{echoed, endpoint, included, marker, next_marker};
+use super::headers::SentChecksum;
 use super::service::{Call, max_results};
 use super::xml::{self, ListHead};
 use super::{body, headers};
 use crate::auth::Access;
+use crate::checksum::{self, Checksums, Hasher};
+use crate::content::{Reader, Received, Upload};
 use crate::error::StorageError;
-use crate::store::{Blob, Conditions, ListRange, NewBlob, TagMatch, Written};
+use crate::store::{Blob, Conditions, Description, ListRange, NewBlob, TagMatch, Written};
 use crate::{limits, time};
 
-/// What a list of blobs may be asked to include. Nothing here has snapshots, versions, tags, leases or copies, so
-/// a list without them is right.
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+const BLOB_CONTENT_MD5: HeaderName = HeaderName::from_static("x-ms-blob-content-md5");
+const CONTENT_CRC64: HeaderName = HeaderName::from_static("x-ms-content-crc64");
+const SERVER_ENCRYPTED: HeaderName = HeaderName::from_static("x-ms-request-server-encrypted");
+
+/// What a list of blobs may be asked to include. Nothing here has snapshots, versions, tags or leases, so a list
+/// without them is right.
 const INCLUDES: [&str; 10] = [
     "copy",
     "deleted",
@@ -38,8 +46,10 @@ pub fn list(call: &Call<'_>, container: &str) -> Result<Answer, StorageError> {
         from: marker(call)?,
         delimiter: call.query.get("delimiter").filter(|text| !text.is_empty()).map(str::to_owned),
         max_results: max_results(call.query)?,
+        uncommitted: false,
     };
     let include = included(call, &INCLUDES)?;
+    let range = ListRange { uncommitted: include.contains(&"uncommittedblobs"), ..range };
     let container = call.store.container(container)?;
     let page = container.list(&range);
     let endpoint = endpoint(call);
@@ -54,6 +64,7 @@ pub fn list(call: &Call<'_>, container: &str) -> Result<Answer, StorageError> {
         container: Some(&container.name),
         parameters: echoed(call, &parameters),
         with_metadata: include.contains(&"metadata"),
+        with_copy: include.contains(&"copy"),
     };
     Ok(answer::xml_document(xml::blob_list(&head, &page, &next_marker(page.next.as_deref()))))
 }
@@ -66,27 +77,72 @@ pub async fn put(
     body: Incoming,
 ) -> Result<Answer, StorageError> {
     check_blob_type(call)?;
-    let mut conditions = headers::conditions(call.headers)?;
+    let conditions = conditions_of_create(call)?;
     let (headers, metadata) =
         (headers::content_headers_of_put(call.headers)?, headers::metadata(call.headers)?);
-    let sent_md5 = headers::md5(call.headers, "content-md5")?;
-    let kept_md5 = headers::md5(call.headers, "x-ms-blob-content-md5")?;
-    expect_length(call)?;
+    let kept_md5 = headers::md5(call.headers, BLOB_CONTENT_MD5.as_str())?;
     call.store.container(container)?;
-    call.budget.expect_room(hyper::body::Body::size_hint(&body).lower())?;
+    let received = receive(call, body, limits::MAX_BLOB_BYTES, false).await?;
 
-    let mut room = call.budget.reserve();
-    let content = body::read(body, limits::MAX_BLOB_BYTES, |bytes| room.grow(bytes)).await?;
-    let md5: [u8; 16] = Md5::digest(&content).into();
-    if let Some(sent) = sent_md5.filter(|sent| *sent != md5) {
-        let (specified, calculated) = (headers::md5_text(&sent), headers::md5_text(&md5));
-        return Err(StorageError::Md5Mismatch { specified, calculated });
-    }
-    if call.access == Access::CreateOnly {
-        conditions.if_none_match = Some(TagMatch::Any);
-    }
-    let new = NewBlob { content, room, md5: Some(kept_md5.unwrap_or(md5)), headers, metadata };
+    let checksums = received.checksums;
+    let about = Description { md5: Some(kept_md5.unwrap_or(checksums.md5)), headers, metadata, copy: None };
+    let new = NewBlob { received, about };
     let written = call.store.put_blob(container, name, new, &conditions, time::unix_us());
+    let blob = created(call, written)?;
+    let mut answer = with_version(StatusCode::CREATED, &blob);
+    set_checksums(&mut answer, &checksums);
+    Ok(answer)
+}
+
+/// Takes in a body of at most `max_bytes`, and holds it against the checksum that came with it.
+///
+/// # Errors
+/// What the headers, the body, the limits or the disk say.
+pub async fn receive(
+    call: &Call<'_>,
+    body: Incoming,
+    max_bytes: u64,
+    whole_in_file: bool,
+) -> Result<Received, StorageError> {
+    let sent = SentChecksum::of(call.headers)?;
+    if call.headers.contains_key("x-ms-structured-body") {
+        let detail = "x-ms-structured-body; send x-ms-content-crc64 or Content-MD5".to_owned();
+        return Err(StorageError::NotImplemented { detail });
+    }
+    expect_length(call)?;
+    let shared = call.store.shared();
+    let expected_bytes = hyper::body::Body::size_hint(&body).lower();
+    if expected_bytes > max_bytes {
+        return Err(StorageError::RequestBodyTooLarge { max_bytes });
+    }
+    if shared.disk().is_none() {
+        shared.budget.expect_room(expected_bytes)?;
+    }
+    let room = shared.budget.reserve();
+    let mut upload = Upload::new(room, shared.disk().cloned(), expected_bytes, whole_in_file);
+    body::receive(body, max_bytes, &mut upload).await?;
+    let received = upload.finish().await?;
+    sent.check(&received.checksums)?;
+    Ok(received)
+}
+
+/// The conditions of an operation that makes a blob: who may only create must find nothing there.
+///
+/// # Errors
+/// What the headers say.
+pub fn conditions_of_create(call: &Call<'_>) -> Result<Conditions, StorageError> {
+    let conditions = headers::conditions(call.headers)?;
+    if call.access == Access::CreateOnly {
+        return Ok(Conditions { if_none_match: Some(TagMatch::Any), ..Conditions::default() });
+    }
+    Ok(conditions)
+}
+
+/// Records a write that went well, and names a refusal as the caller must see it.
+///
+/// # Errors
+/// That of the write.
+pub fn created(call: &Call<'_>, written: Result<Written, StorageError>) -> Result<Arc<Blob>, StorageError> {
     let Written { container, name, blob } = written.map_err(|error| match (call.access, error) {
         (Access::CreateOnly, StorageError::BlobAlreadyExists) => {
             StorageError::AuthorizationPermissionMismatch
@@ -94,55 +150,75 @@ pub async fn put(
         (_, error) => error,
     })?;
     call.recorder.written(&container, &name, blob.modified_us, blob.size_bytes());
+    Ok(blob)
+}
 
-    let mut answer = with_version(StatusCode::CREATED, &blob);
-    answer::set(&mut answer, HeaderName::from_static("content-md5"), headers::md5_text(&md5));
-    answer::set_static(&mut answer, HeaderName::from_static("x-ms-request-server-encrypted"), "true");
-    Ok(answer)
+/// What the answer to a body says about it.
+pub fn set_checksums(answer: &mut Answer, checksums: &Checksums) {
+    answer::set(answer, CONTENT_MD5, checksum::md5_text(&checksums.md5));
+    answer::set(answer, CONTENT_CRC64, checksum::crc64_text(checksums.crc64));
+    answer::set_static(answer, SERVER_ENCRYPTED, "true");
 }
 
 /// Get Blob, whole or a range.
 pub fn get(call: &Call<'_>, container: &str, name: &str) -> Result<Answer, StorageError> {
     let blob = find(call, container, name)?;
     let Some(range) = headers::range(call.headers, blob.size_bytes())? else {
-        let mut answer = answer::bytes(StatusCode::OK, blob.content.clone());
-        describe(&mut answer, &blob);
-        if let Some(md5) = &blob.md5 {
-            answer::set(&mut answer, HeaderName::from_static("content-md5"), headers::md5_text(md5));
+        let mut answer = answer::content(StatusCode::OK, &blob, 0..blob.size_bytes());
+        describe(call, &mut answer, &blob);
+        if let Some(md5) = &blob.about.md5 {
+            answer::set(&mut answer, CONTENT_MD5, checksum::md5_text(md5));
         }
         return Ok(answer);
     };
-    let part = slice(&blob.content, &range);
-    let part_md5 = headers::is_true(call.headers, "x-ms-range-get-content-md5").then(|| part.clone());
-    let mut answer = answer::bytes(StatusCode::PARTIAL_CONTENT, part);
-    describe(&mut answer, &blob);
+    let wanted = |name| headers::is_true(call.headers, name);
+    let (md5_wanted, crc64_wanted) =
+        (wanted("x-ms-range-get-content-md5"), wanted("x-ms-range-get-content-crc64"));
+    if md5_wanted && crc64_wanted {
+        return Err(StorageError::BothChecksums);
+    }
+    let checksums = if md5_wanted || crc64_wanted { Some(checksums_of(&blob, range.clone())?) } else { None };
+    let mut answer = answer::content(StatusCode::PARTIAL_CONTENT, &blob, range.clone());
+    describe(call, &mut answer, &blob);
     let of_whole = format!("bytes {}-{}/{}", range.start, range.end - 1, blob.size_bytes());
     answer::set(&mut answer, header::CONTENT_RANGE, of_whole);
-    if let Some(md5) = &blob.md5 {
-        answer::set(&mut answer, HeaderName::from_static("x-ms-blob-content-md5"), headers::md5_text(md5));
+    if let Some(md5) = &blob.about.md5 {
+        answer::set(&mut answer, BLOB_CONTENT_MD5, checksum::md5_text(md5));
     }
-    if let Some(part) = part_md5 {
-        if part.len() as u64 > limits::MAX_RANGE_MD5_BYTES {
-            return Err(StorageError::OutOfRangeQueryParameterValue {
-                name: "x-ms-range-get-content-md5".to_owned(),
-                value: part.len().to_string(),
-                reason: format!("a digest is given for at most {} bytes", limits::MAX_RANGE_MD5_BYTES),
-            });
-        }
-        let md5 = headers::md5_text(&Md5::digest(&part).into());
-        answer::set(&mut answer, HeaderName::from_static("content-md5"), md5);
+    match checksums {
+        Some(found) if md5_wanted => answer::set(&mut answer, CONTENT_MD5, checksum::md5_text(&found.md5)),
+        Some(found) => answer::set(&mut answer, CONTENT_CRC64, checksum::crc64_text(found.crc64)),
+        None => {}
     }
     Ok(answer)
+}
+
+fn checksums_of(blob: &Arc<Blob>, range: std::ops::Range<u64>) -> Result<Checksums, StorageError> {
+    let bytes = range.end - range.start;
+    if bytes > limits::MAX_RANGE_MD5_BYTES {
+        return Err(StorageError::OutOfRangeQueryParameterValue {
+            name: "x-ms-range".to_owned(),
+            value: bytes.to_string(),
+            reason: format!("a checksum is given for at most {} bytes", limits::MAX_RANGE_MD5_BYTES),
+        });
+    }
+    let (mut hasher, mut reader) = (Hasher::new(), Reader::new(&blob.content, range));
+    while let Some(part) = reader.next_part() {
+        hasher.update(&part.map_err(|error| StorageError::DiskRefuses { detail: error.to_string() })?);
+    }
+    Ok(hasher.finish())
 }
 
 /// Get Blob Properties.
 pub fn properties(call: &Call<'_>, container: &str, name: &str) -> Result<Answer, StorageError> {
     let blob = find(call, container, name)?;
     let mut answer = answer::empty(StatusCode::OK);
-    describe(&mut answer, &blob);
+    describe(call, &mut answer, &blob);
     answer::set(&mut answer, header::CONTENT_LENGTH, blob.size_bytes().to_string());
-    if let Some(md5) = &blob.md5 {
-        answer::set(&mut answer, HeaderName::from_static("content-md5"), headers::md5_text(md5));
+    answer::set_static(&mut answer, HeaderName::from_static("x-ms-access-tier"), "Hot");
+    answer::set_static(&mut answer, HeaderName::from_static("x-ms-access-tier-inferred"), "true");
+    if let Some(md5) = &blob.about.md5 {
+        answer::set(&mut answer, CONTENT_MD5, checksum::md5_text(md5));
     }
     Ok(answer)
 }
@@ -151,16 +227,18 @@ pub fn properties(call: &Call<'_>, container: &str, name: &str) -> Result<Answer
 pub fn metadata(call: &Call<'_>, container: &str, name: &str) -> Result<Answer, StorageError> {
     let blob = find(call, container, name)?;
     let mut answer = with_version(StatusCode::OK, &blob);
-    answer::set_metadata(&mut answer, &blob.metadata);
+    answer::set_metadata(&mut answer, &blob.about.metadata);
     Ok(answer)
 }
 
 /// Set Blob Metadata.
 pub fn set_metadata(call: &Call<'_>, container: &str, name: &str) -> Result<Answer, StorageError> {
     let (metadata, conditions) = (headers::metadata(call.headers)?, headers::conditions(call.headers)?);
-    let change = |blob: &mut Blob| blob.metadata = metadata;
+    let change = |about: &mut Description| about.metadata = metadata;
     let blob = call.store.update_blob(container, name, &conditions, time::unix_us(), change)?;
-    Ok(with_version(StatusCode::OK, &blob))
+    let mut answer = with_version(StatusCode::OK, &blob);
+    answer::set_static(&mut answer, SERVER_ENCRYPTED, "true");
+    Ok(answer)
 }
 
 /// Set Blob Properties: the content headers and the digest.
@@ -168,7 +246,7 @@ pub fn set_properties(call: &Call<'_>, container: &str, name: &str) -> Result<An
     let new_headers = headers::content_headers_of_set(call.headers)?;
     let md5 = headers::md5(call.headers, "x-ms-blob-content-md5")?;
     let conditions = headers::conditions(call.headers)?;
-    let change = |blob: &mut Blob| (blob.headers, blob.md5) = (new_headers, md5);
+    let change = |about: &mut Description| (about.headers, about.md5) = (new_headers, md5);
     let blob = call.store.update_blob(container, name, &conditions, time::unix_us(), change)?;
     Ok(with_version(StatusCode::OK, &blob))
 }
@@ -191,19 +269,15 @@ pub fn delete(call: &Call<'_>, container: &str, name: &str) -> Result<Answer, St
     Ok(answer)
 }
 
-fn find(call: &Call<'_>, container: &str, name: &str) -> Result<std::sync::Arc<Blob>, StorageError> {
+fn find(call: &Call<'_>, container: &str, name: &str) -> Result<Arc<Blob>, StorageError> {
     refuse_snapshot(call)?;
-    let conditions: Conditions = headers::conditions(call.headers)?;
-    let blob = find_unconditionally(call, container, name)?;
-    conditions.check_read(blob.etag, blob.modified_us)?;
-    Ok(blob)
+    let conditions = headers::conditions(call.headers)?;
+    let blob = call.store.container(container)?.get(name);
+    conditions.check_read(blob.as_ref().map(|blob| (blob.etag, blob.modified_us)))?;
+    blob.ok_or(StorageError::BlobNotFound)
 }
 
-fn find_unconditionally(
-    call: &Call<'_>,
-    container: &str,
-    name: &str,
-) -> Result<std::sync::Arc<Blob>, StorageError> {
+fn find_unconditionally(call: &Call<'_>, container: &str, name: &str) -> Result<Arc<Blob>, StorageError> {
     call.store.container(container)?.get(name).ok_or(StorageError::BlobNotFound)
 }
 
@@ -235,22 +309,18 @@ fn expect_length(call: &Call<'_>) -> Result<(), StorageError> {
     Err(StorageError::MissingContentLength)
 }
 
-fn slice(content: &Bytes, range: &std::ops::Range<u64>) -> Bytes {
-    let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(content.len());
-    content.slice(bound(range.start)..bound(range.end))
-}
-
-fn with_version(status: StatusCode, blob: &Blob) -> Answer {
+/// An answer with tag and date of a blob.
+pub fn with_version(status: StatusCode, blob: &Blob) -> Answer {
     let mut answer = answer::empty(status);
     answer::set_version(&mut answer, blob.etag, blob.modified_us);
     answer
 }
 
 /// What Get Blob and Get Blob Properties both say.
-fn describe(answer: &mut Answer, blob: &Blob) {
+fn describe(call: &Call<'_>, answer: &mut Answer, blob: &Blob) {
     answer::set_version(answer, blob.etag, blob.modified_us);
-    answer::set_content_headers(answer, &blob.headers);
-    answer::set_metadata(answer, &blob.metadata);
+    answer::set_content_headers(answer, &blob.about.headers);
+    answer::set_metadata(answer, &blob.about.metadata);
     answer::set_static(answer, header::ACCEPT_RANGES, "bytes");
     answer::set(answer, HeaderName::from_static("x-ms-creation-time"), time::http_date(blob.created_us));
     for (name, value) in [
@@ -260,5 +330,35 @@ fn describe(answer: &mut Answer, blob: &Blob) {
         ("x-ms-server-encrypted", "true"),
     ] {
         answer::set_static(answer, HeaderName::from_static(name), value);
+    }
+    if let Some(copy) = &blob.about.copy {
+        let (bytes, when) = (blob.size_bytes(), time::http_date(copy.completed_us));
+        for (name, value) in [
+            ("x-ms-copy-id", copy.id.to_string()),
+            ("x-ms-copy-source", copy.source.to_string()),
+            ("x-ms-copy-status", "success".to_owned()),
+            ("x-ms-copy-progress", format!("{bytes}/{bytes}")),
+            ("x-ms-copy-completion-time", when),
+        ] {
+            answer::set(answer, HeaderName::from_static(name), value);
+        }
+    }
+    if call.query.get("sig").is_some() {
+        override_headers(call, answer);
+    }
+}
+
+/// A shared access signature may say what the answer's headers are ("Create a service SAS").
+fn override_headers(call: &Call<'_>, answer: &mut Answer) {
+    for (parameter, name) in [
+        ("rscc", header::CACHE_CONTROL),
+        ("rscd", header::CONTENT_DISPOSITION),
+        ("rsce", header::CONTENT_ENCODING),
+        ("rscl", header::CONTENT_LANGUAGE),
+        ("rsct", header::CONTENT_TYPE),
+    ] {
+        if let Some(value) = call.query.get(parameter) {
+            answer::set(answer, name, value.to_owned());
+        }
     }
 }

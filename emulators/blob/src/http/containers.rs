@@ -37,6 +37,7 @@ pub fn list(call: &Call<'_>) -> Result<Answer, StorageError> {
         container: None,
         parameters: echoed(call, &[("prefix", "Prefix"), ("marker", "Marker"), ("maxresults", "MaxResults")]),
         with_metadata: include.contains(&"metadata"),
+        with_copy: false,
     };
     Ok(answer::xml_document(xml::container_list(&head, &page, &next_marker(next.as_deref()))))
 }

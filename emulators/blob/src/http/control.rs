@@ -30,7 +30,7 @@ pub async fn answer(
             Ok(answer::json_document(StatusCode::OK, &document))
         }
         ("recorder", &Method::PUT) => {
-            let settings = body::read(body, limits::MAX_CONTROL_BODY_BYTES as u64, |_| Ok(())).await?;
+            let settings = body::read(body, limits::MAX_CONTROL_BODY_BYTES as u64).await?;
             check_settings(&settings)?;
             recorder.start();
             Ok(answer::empty(StatusCode::NO_CONTENT))

@@ -3,14 +3,17 @@
 
 mod answer;
 mod blobs;
+mod blocks;
 mod body;
 mod containers;
 mod control;
+mod copy;
 mod headers;
 mod operation;
 mod service;
 mod target;
 mod xml;
+mod xml_in;
 
 pub use operation::Operation;
 pub use service::Service;

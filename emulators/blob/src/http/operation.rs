@@ -26,6 +26,14 @@ pub enum Operation {
     ListBlobs,
     /// Put Blob.
     PutBlob,
+    /// Put Block.
+    PutBlock,
+    /// Put Block List.
+    PutBlockList,
+    /// Get Block List.
+    GetBlockList,
+    /// Copy Blob and Copy Blob From URL.
+    CopyBlob,
     /// Get Blob.
     GetBlob,
     /// Get Blob Properties.
@@ -48,8 +56,6 @@ const COMPS_OF_AZURE: &[&str] = &[
     "acl",
     "appendblock",
     "batch",
-    "block",
-    "blocklist",
     "blobs",
     "copy",
     "expiry",
@@ -70,6 +76,9 @@ const COMPS_OF_AZURE: &[&str] = &[
     "undelete",
     "userdelegationkey",
 ];
+
+/// Values of `comp` that this store has, though not with every method.
+const COMPS_OF_OURS: &[&str] = &["block", "blocklist", "list", "metadata"];
 
 impl Operation {
     /// The operation of a request.
@@ -97,10 +106,17 @@ impl Operation {
             Resource::Blob(..) => Self::of_blob(method, comp),
         };
         let operation = found.ok_or_else(|| unknown(method, restype, comp))?;
-        if operation == Self::PutBlob && headers.contains_key("x-ms-copy-source") {
-            return Err(not_here("Copy Blob; read the blob and write it"));
+        match operation {
+            Self::PutBlob if !headers.contains_key("x-ms-copy-source") => Ok(Self::PutBlob),
+            Self::PutBlob if headers.contains_key("x-ms-blob-type") => {
+                Err(not_here("Put Blob From URL; copy the blob, or read it and write it"))
+            }
+            Self::PutBlob => Ok(Self::CopyBlob),
+            Self::PutBlock if headers.contains_key("x-ms-copy-source") => {
+                Err(not_here("Put Block From URL; read the range and write it"))
+            }
+            operation => Ok(operation),
         }
-        Ok(operation)
     }
 
     fn of_service(method: &Method, comp: Option<&str>) -> Option<Self> {
@@ -124,6 +140,9 @@ impl Operation {
     fn of_blob(method: &Method, comp: Option<&str>) -> Option<Self> {
         match (method, comp) {
             (&Method::PUT, None) => Some(Self::PutBlob),
+            (&Method::PUT, Some("block")) => Some(Self::PutBlock),
+            (&Method::PUT, Some("blocklist")) => Some(Self::PutBlockList),
+            (&Method::GET, Some("blocklist")) => Some(Self::GetBlockList),
             (&Method::GET, None) => Some(Self::GetBlob),
             (&Method::HEAD, None) => Some(Self::GetBlobProperties),
             (&Method::DELETE, None) => Some(Self::DeleteBlob),
@@ -134,31 +153,56 @@ impl Operation {
         }
     }
 
-    /// What an account SAS must grant for it: one of the resource types and one of the permissions
-    /// ("Create an account SAS", table of operations).
+    /// What a shared access signature must grant for it: a resource type and permissions of an account's ("Create an
+    /// account SAS", table of operations), permissions of a service's ("Create a service SAS").
     #[must_use]
     pub fn need(self) -> Need {
-        let (resource_types, permissions) = match self {
-            Self::ListContainers => ("s", "l"),
-            Self::GetAccountInformation => ("sco", "rwdlacup"),
-            Self::CreateContainer => ("c", "cw"),
-            Self::GetContainerProperties => ("c", "r"),
-            Self::SetContainerMetadata => ("c", "w"),
-            Self::DeleteContainer => ("c", "d"),
-            Self::ListBlobs => ("c", "l"),
-            Self::PutBlob => ("o", "cw"),
-            Self::GetBlob | Self::GetBlobProperties | Self::GetBlobMetadata => ("o", "r"),
-            Self::SetBlobMetadata | Self::SetBlobProperties => ("o", "w"),
-            Self::DeleteBlob => ("o", "d"),
+        let (resource_types, account, service) = match self {
+            Self::ListContainers => ("s", "l", ""),
+            Self::GetAccountInformation => ("sco", "rwdlacup", "racwdl"),
+            Self::CreateContainer => ("c", "cw", ""),
+            Self::GetContainerProperties => ("c", "r", ""),
+            Self::SetContainerMetadata => ("c", "w", ""),
+            Self::DeleteContainer => ("c", "d", ""),
+            Self::ListBlobs => ("c", "l", "l"),
+            Self::PutBlob | Self::CopyBlob => ("o", "cw", "cw"),
+            Self::PutBlock | Self::PutBlockList => ("o", "w", "w"),
+            Self::GetBlob | Self::GetBlobProperties | Self::GetBlobMetadata | Self::GetBlockList => {
+                ("o", "r", "r")
+            }
+            Self::SetBlobMetadata | Self::SetBlobProperties => ("o", "w", "w"),
+            Self::DeleteBlob => ("o", "d", "d"),
         };
-        Need { resource_types, permissions }
+        Need { resource_types, account, service }
+    }
+
+    /// True when it makes a blob where there may be none: what is granted for creating suffices then.
+    #[must_use]
+    pub fn creates(self) -> bool {
+        matches!(self, Self::PutBlob | Self::CopyBlob)
+    }
+
+    /// True when it changes something that must be durable before it is answered.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        !matches!(
+            self,
+            Self::ListContainers
+                | Self::GetAccountInformation
+                | Self::GetContainerProperties
+                | Self::ListBlobs
+                | Self::GetBlob
+                | Self::GetBlobProperties
+                | Self::GetBlobMetadata
+                | Self::GetBlockList
+        )
     }
 }
 
 fn unknown(method: &Method, restype: Option<&str>, comp: Option<&str>) -> StorageError {
     match (restype, comp) {
         (_, Some(comp)) if COMPS_OF_AZURE.contains(&comp) => not_here(&format!("{method} with comp={comp}")),
-        (_, Some(comp)) if comp != "list" && comp != "metadata" => invalid_parameter("comp", comp),
+        (_, Some(comp)) if !COMPS_OF_OURS.contains(&comp) => invalid_parameter("comp", comp),
         _ => StorageError::UnsupportedHttpVerb,
     }
 }

@@ -12,12 +12,12 @@ use hyper::{HeaderMap, Method, Request};
 use super::answer::{self, Answer};
 use super::operation::Operation;
 use super::target::{Query, Resource, Target};
-use super::{blobs, containers, control};
+use super::{blobs, blocks, containers, control, copy};
 use crate::account::Account;
 use crate::auth::{self, Access};
 use crate::error::StorageError;
 use crate::recorder::Recorder;
-use crate::store::{Budget, Stamps, Store};
+use crate::store::{Store, Stores};
 use crate::{limits, time};
 
 /// What `Server` says.
@@ -33,8 +33,8 @@ const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
 /// Everything that requests share.
 #[derive(Debug)]
 pub struct Service {
-    accounts: Vec<(Account, Store)>,
-    budget: Arc<Budget>,
+    accounts: Vec<Account>,
+    stores: Arc<Stores>,
     recorder: Recorder,
     id_prefix: u64,
     ids: AtomicU64,
@@ -46,6 +46,10 @@ pub struct Call<'a> {
     pub account: &'a str,
     /// Its containers.
     pub store: &'a Store,
+    /// All accounts with their containers.
+    pub service: &'a Service,
+    /// Where the request comes from.
+    pub peer: IpAddr,
     /// Parameters.
     pub query: &'a Query,
     /// Headers.
@@ -54,19 +58,15 @@ pub struct Call<'a> {
     pub access: Access,
     /// Writes down what was written.
     pub recorder: &'a Recorder,
-    /// Room for what arrives.
-    pub budget: &'a Arc<Budget>,
 }
 
 impl Service {
-    /// A service with empty stores for `accounts`, which together hold at most `memory_limit_bytes`.
+    /// A service for `accounts` over their stores.
     #[must_use]
-    pub fn new(accounts: Vec<Account>, memory_limit_bytes: u64) -> Self {
-        let (stamps, budget) = (Arc::new(Stamps::default()), Arc::new(Budget::new(memory_limit_bytes)));
-        let with_store = |account| (account, Store::new(Arc::clone(&stamps), Arc::clone(&budget)));
+    pub fn new(accounts: Vec<Account>, stores: Arc<Stores>) -> Self {
         Self {
-            accounts: accounts.into_iter().map(with_store).collect(),
-            budget,
+            accounts,
+            stores,
             recorder: Recorder::default(),
             id_prefix: uuid::Uuid::new_v4().as_u64_pair().0,
             ids: AtomicU64::new(0),
@@ -117,10 +117,10 @@ impl Service {
             operation,
             peer,
         };
-        let access = auth::authorize(account, asked, time::unix_us(), || {
-            auth::public_container(&target.resource)
-                .and_then(|name| store.container(name).ok())
-                .map_or_else(Default::default, |container| container.properties().public_access)
+        let access = auth::authorize(account, asked, &target.resource, time::unix_us(), |name| {
+            store
+                .container(name)
+                .map_or_else(|_| Default::default(), |container| container.properties().public_access)
         })?;
         let call = Call {
             account: &account.name,
@@ -129,14 +129,25 @@ impl Service {
             headers: &head.headers,
             access,
             recorder: &self.recorder,
-            budget: &self.budget,
+            service: self,
+            peer,
         };
-        dispatch(&call, operation, &head.method, &target.resource, body).await
+        let answer = dispatch(&call, operation, &head.method, &target.resource, body).await?;
+        if operation.writes() {
+            store.durable().await?;
+        }
+        Ok(answer)
     }
 
-    fn account(&self, name: &str) -> Result<(&Account, &Store), StorageError> {
-        let found = self.accounts.iter().find(|(account, _)| account.name == name);
-        found.map(|(account, store)| (account, store)).ok_or(StorageError::ResourceNotFound)
+    /// An account, with its store.
+    ///
+    /// # Errors
+    /// `ResourceNotFound`.
+    pub fn account(&self, name: &str) -> Result<(&Account, &Store), StorageError> {
+        let account = self.accounts.iter().find(|account| account.name == name);
+        account
+            .and_then(|account| Some((account, &**self.stores.get(name)?)))
+            .ok_or(StorageError::ResourceNotFound)
     }
 }
 
@@ -158,6 +169,14 @@ async fn dispatch(
         (Operation::PutBlob, Resource::Blob(container, name)) => {
             blobs::put(call, container, name, body).await
         }
+        (Operation::PutBlock, Resource::Blob(container, name)) => {
+            blocks::put(call, container, name, body).await
+        }
+        (Operation::PutBlockList, Resource::Blob(container, name)) => {
+            blocks::put_list(call, container, name, body).await
+        }
+        (Operation::GetBlockList, Resource::Blob(container, name)) => blocks::get_list(call, container, name),
+        (Operation::CopyBlob, Resource::Blob(container, name)) => copy::copy(call, container, name),
         (Operation::GetBlob, Resource::Blob(container, name)) => blobs::get(call, container, name),
         (Operation::GetBlobProperties, Resource::Blob(container, name)) => {
             blobs::properties(call, container, name)

@@ -115,6 +115,8 @@ fn spaces(value: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn blob(container: &str, name: &str) -> Result<Target, StorageError> {
@@ -165,5 +167,23 @@ mod tests {
             Query::parse(Some(&endless)),
             Err(StorageError::OutOfRangeQueryParameterValue { .. })
         ));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_path_and_query_is_read_or_refused(path in "\\PC{0,40}", query in "\\PC{0,60}", container in any::<bool>()) {
+            let _ = Target::parse(&path, container);
+            let _ = Query::parse(Some(&query));
+        }
+
+        #[test]
+        fn any_name_survives_a_path_and_a_query(name in "[^\0]{1,40}") {
+            let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC).to_string();
+            prop_assert_eq!(Target::parse(&format!("/acc/box/{encoded}"), false), blob("box", &name));
+            let query = Query::parse(Some(&format!("prefix={encoded}")));
+            prop_assert_eq!(query.map(|query| query.get("prefix").map(str::to_owned)), Ok(Some(name)));
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::headers::md5_text;
+use crate::checksum::md5_text;
 use crate::error::StorageError;
-use crate::store::{Blob, BlobPage, Container, ListEntry, Metadata, PublicAccess};
+use crate::store::{Blob, BlobPage, BlockLists, Container, ListEntry, Metadata, PublicAccess};
 use crate::time;
 
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>";
@@ -23,6 +23,8 @@ pub struct ListHead<'a> {
     pub parameters: Vec<(&'static str, &'a str)>,
     /// True when metadata is asked for.
     pub with_metadata: bool,
+    /// True when the copies that made blobs are asked for.
+    pub with_copy: bool,
 }
 
 /// Document of List Blobs. `next_marker` is empty on the last page.
@@ -37,7 +39,8 @@ pub fn blob_list(head: &ListHead<'_>, page: &BlobPage, next_marker: &str) -> Str
                 name_element(&mut xml, prefix);
                 xml.push_str("</BlobPrefix>");
             }
-            ListEntry::Blob(name, blob) => blob_element(&mut xml, name, blob, head.with_metadata),
+            ListEntry::Blob(name, blob) => blob_element(&mut xml, name, blob, head),
+            ListEntry::Uncommitted(name) => uncommitted_element(&mut xml, name),
         }
     }
     xml.push_str("</Blobs>");
@@ -117,7 +120,8 @@ fn close_list(xml: &mut String, next_marker: &str) {
     xml.push_str("</EnumerationResults>");
 }
 
-fn blob_element(xml: &mut String, name: &str, blob: &Blob, with_metadata: bool) {
+fn blob_element(xml: &mut String, name: &str, blob: &Blob, head: &ListHead<'_>) {
+    let headers = &blob.about.headers;
     xml.push_str("<Blob>");
     name_element(xml, name);
     xml.push_str("<Properties>");
@@ -125,18 +129,60 @@ fn blob_element(xml: &mut String, name: &str, blob: &Blob, with_metadata: bool) 
     element(xml, "Last-Modified", &time::http_date(blob.modified_us));
     element(xml, "Etag", blob.etag.to_string().trim_matches('"'));
     let _ = write!(xml, "<Content-Length>{}</Content-Length>", blob.size_bytes());
-    element(xml, "Content-Type", blob.headers.content_type.as_deref().unwrap_or("application/octet-stream"));
-    element(xml, "Content-Encoding", blob.headers.encoding.as_deref().unwrap_or_default());
-    element(xml, "Content-Language", blob.headers.language.as_deref().unwrap_or_default());
-    element(xml, "Content-MD5", &blob.md5.as_ref().map(md5_text).unwrap_or_default());
-    element(xml, "Content-Disposition", blob.headers.disposition.as_deref().unwrap_or_default());
-    element(xml, "Cache-Control", blob.headers.cache_control.as_deref().unwrap_or_default());
+    element(xml, "Content-Type", headers.content_type.as_deref().unwrap_or("application/octet-stream"));
+    element(xml, "Content-Encoding", headers.encoding.as_deref().unwrap_or_default());
+    element(xml, "Content-Language", headers.language.as_deref().unwrap_or_default());
+    element(xml, "Content-MD5", &blob.about.md5.as_ref().map(md5_text).unwrap_or_default());
+    element(xml, "Content-Disposition", headers.disposition.as_deref().unwrap_or_default());
+    element(xml, "Cache-Control", headers.cache_control.as_deref().unwrap_or_default());
     xml.push_str("<BlobType>BlockBlob</BlobType><LeaseStatus>unlocked</LeaseStatus>");
-    xml.push_str("<LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties>");
-    if with_metadata {
-        metadata_element(xml, &blob.metadata);
+    xml.push_str("<LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted>");
+    xml.push_str("<AccessTier>Hot</AccessTier><AccessTierInferred>true</AccessTierInferred>");
+    if let Some(copy) = blob.about.copy.as_ref().filter(|_| head.with_copy) {
+        element(xml, "CopyId", &copy.id);
+        element(xml, "CopySource", &copy.source);
+        xml.push_str("<CopyStatus>success</CopyStatus>");
+        let _ = write!(xml, "<CopyProgress>{0}/{0}</CopyProgress>", blob.size_bytes());
+        element(xml, "CopyCompletionTime", &time::http_date(copy.completed_us));
+    }
+    xml.push_str("</Properties>");
+    if head.with_metadata {
+        metadata_element(xml, &blob.about.metadata);
     }
     xml.push_str("</Blob>");
+}
+
+/// A name of which there are only blocks that wait, as it stands among blobs.
+fn uncommitted_element(xml: &mut String, name: &str) {
+    xml.push_str("<Blob>");
+    name_element(xml, name);
+    xml.push_str(
+        "<Properties><Content-Length>0</Content-Length><BlobType>BlockBlob</BlobType></Properties></Blob>",
+    );
+}
+
+/// Document of Get Block List, with the lists that are asked for.
+pub fn block_lists(lists: &BlockLists, committed: bool, uncommitted: bool) -> String {
+    let of_blob = lists.blob.as_ref().map(|blob| &*blob.blocks).unwrap_or_default();
+    let mut xml = String::with_capacity(256 + (of_blob.len() + lists.uncommitted.len()) * 128);
+    xml.push_str(DECLARATION);
+    xml.push_str("<BlockList>");
+    for (name, wanted, blocks) in
+        [("CommittedBlocks", committed, of_blob), ("UncommittedBlocks", uncommitted, &*lists.uncommitted)]
+    {
+        if !wanted {
+            continue;
+        }
+        let _ = write!(xml, "<{name}>");
+        for (id, size_bytes) in blocks {
+            xml.push_str("<Block>");
+            element(&mut xml, "Name", id);
+            let _ = write!(xml, "<Size>{size_bytes}</Size></Block>");
+        }
+        let _ = write!(xml, "</{name}>");
+    }
+    xml.push_str("</BlockList>");
+    xml
 }
 
 fn metadata_element(xml: &mut String, metadata: &Metadata) {
@@ -194,6 +240,8 @@ fn is_xml_char(char: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -217,5 +265,43 @@ mod tests {
         );
         assert!(xml.contains("RequestId:id\nTime:now</Message><HeaderName>range</HeaderName>"));
         assert!(xml.ends_with("<HeaderValue>&lt;x&gt;</HeaderValue></Error>"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A reader that is not ours finds the text that was written, but for what XML cannot have.
+        #[test]
+        fn any_text_is_well_formed_and_read_again(text in "\\PC{0,40}|[\\x00-\\x20<>&\"']{0,20}") {
+            let mut xml = String::from("<R>");
+            element(&mut xml, "A", &text);
+            name_element(&mut xml, &text);
+            xml.push_str("</R>");
+            let mut reader = quick_xml::Reader::from_str(&xml);
+            let mut found = String::new();
+            let mut depth = 0;
+            loop {
+                use quick_xml::events::Event;
+                match reader.read_event().expect("well-formed") {
+                    Event::Start(element) if element.name().as_ref() == "A" => depth = 1,
+                    Event::End(_) => depth = 0,
+                    Event::Text(text) if depth == 1 => found.push_str(&text),
+                    Event::GeneralRef(name) if depth == 1 => {
+                        found.push_str(match &*name {
+                            "amp" => "&",
+                            "lt" => "<",
+                            "gt" => ">",
+                            "quot" => "\"",
+                            "#xD" => "\r",
+                            other => panic!("&{other};"),
+                        });
+                    }
+                    Event::Eof => break,
+                    _ => {}
+                }
+            }
+            let expected: String = text.chars().map(|c| if is_xml_char(c) { c } else { '\u{FFFD}' }).collect();
+            prop_assert_eq!(found, expected);
+        }
     }
 }

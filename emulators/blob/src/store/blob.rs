@@ -2,16 +2,25 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
-use super::Reservation;
+use crate::content::{Content, Received};
+use crate::disk::Place;
 
 /// Names (lower case) and values, in the order in which they were sent.
 pub type Metadata = Box<[(Box<str>, Box<str>)]>;
 
 /// An entity tag. Azure writes the .NET ticks of the last change in hexadecimal; so do we, and no two are equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ETag(pub(super) u64);
+
+impl ETag {
+    /// The tag of a change at these .NET ticks.
+    #[must_use]
+    pub fn from_ticks(ticks: u64) -> Self {
+        Self(ticks)
+    }
+}
 
 impl std::fmt::Display for ETag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,60 +29,113 @@ impl std::fmt::Display for ETag {
 }
 
 /// The content headers that a blob gives back as they were stored; `None` where none was sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContentHeaders {
     /// `Content-Type`; `application/octet-stream` when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<Box<str>>,
     /// `Content-Encoding`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Box<str>>,
     /// `Content-Language`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<Box<str>>,
     /// `Content-Disposition`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disposition: Option<Box<str>>,
     /// `Cache-Control`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<Box<str>>,
 }
 
-/// A block blob.
-#[derive(Debug, Clone)]
-pub struct Blob {
-    /// The bytes. They own exactly their length: no network buffer is kept alive by them.
-    pub content: Bytes,
-    /// MD5 of the content, computed when it was written (or the one that the client set by Set Blob Properties).
+/// A copy that made a blob ("Copy Blob"). Here it is done before it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyState {
+    /// `x-ms-copy-id`.
+    pub id: Box<str>,
+    /// `x-ms-copy-source`, as it was sent but for a signature.
+    pub source: Box<str>,
+    /// When, microseconds since the Unix epoch.
+    pub completed_us: u64,
+}
+
+/// What is said about a blob, its content left out.
+#[derive(Debug, Clone, Default)]
+pub struct Description {
+    /// MD5 of the content, computed when it was written, or the one that the client said to keep.
     pub md5: Option<[u8; 16]>,
     /// Content headers.
     pub headers: ContentHeaders,
     /// User metadata.
     pub metadata: Metadata,
+    /// The copy that made it.
+    pub copy: Option<Box<CopyState>>,
+}
+
+/// A block blob.
+#[derive(Debug)]
+pub struct Blob {
+    /// The bytes.
+    pub content: Content,
+    /// Ids and sizes of the blocks that it was made of; none when it was put as a whole.
+    pub blocks: Box<[(Box<str>, u64)]>,
+    /// What is said about it.
+    pub about: Description,
     /// Changes with every change.
     pub etag: ETag,
     /// First write, microseconds since the Unix epoch.
     pub created_us: u64,
     /// Last change, microseconds since the Unix epoch.
     pub modified_us: u64,
+    /// Where its record is, when there is a disk.
+    pub(super) place: Option<Place>,
 }
 
 impl Blob {
     /// Bytes of the content.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.content.len() as u64
+        self.content.size_bytes()
     }
 }
 
 /// What a write brings; the store adds tag and instants.
 #[derive(Debug)]
 pub struct NewBlob {
-    /// The bytes, owned (see [`Blob::content`]).
-    pub content: Bytes,
-    /// What was reserved for the content while it arrived.
-    pub room: Reservation,
-    /// MD5 of the content.
-    pub md5: Option<[u8; 16]>,
-    /// Content headers.
-    pub headers: ContentHeaders,
-    /// User metadata.
-    pub metadata: Metadata,
+    /// The bytes, and what was reserved for them while they arrived.
+    pub received: Received,
+    /// What is said about it.
+    pub about: Description,
+}
+
+/// What is kept of a block list's entry: which of the two lists it is looked up in, and its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedBlock {
+    /// Where to look.
+    pub from: BlockSource,
+    /// Its id, in base64 as it was sent.
+    pub id: Box<str>,
+}
+
+/// Where a block list finds a block ("Put Block List").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockSource {
+    /// Among the blocks of the blob as it is.
+    Committed,
+    /// Among those that wait.
+    Uncommitted,
+    /// Among those that wait, else among those of the blob.
+    Latest,
+}
+
+/// What Get Block List tells: ids and sizes.
+#[derive(Debug, Default)]
+pub struct BlockLists {
+    /// The blob, when there is one.
+    pub blob: Option<Arc<Blob>>,
+    /// Blocks that wait, in the order of their ids.
+    pub uncommitted: Vec<(Box<str>, u64)>,
 }
 
 /// What a write left behind, with the names as they are stored.
@@ -101,6 +163,8 @@ pub struct BlobPage {
 pub enum ListEntry {
     /// A blob.
     Blob(Arc<str>, Arc<Blob>),
+    /// A name of which there are only blocks that wait.
+    Uncommitted(Arc<str>),
     /// What the names of several blobs have in common, up to and including the delimiter.
     Prefix(String),
 }

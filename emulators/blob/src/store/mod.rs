@@ -1,151 +1,65 @@
-//! Accounts, containers and blobs in memory. It knows names, content, conditions and bounds; no request, no
-//! signature, no permission. Instants are passed in.
+//! Accounts, containers and blobs. It knows names, content, conditions and bounds; no request, no signature, no
+//! permission. Instants are passed in.
 //!
 //! Locks: a short one over an account's containers, one over a container's blobs. Neither is held while a body is
-//! read or written. Every write makes a new record, so readers keep what they found.
+//! read or written, nor while the disk is synced. Every write makes a new record, so readers keep what they found.
 
 mod blob;
+mod clean;
 mod conditions;
 mod container;
+mod journal;
+mod replay;
+mod shared;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub use blob::{Blob, BlobPage, ContentHeaders, ETag, ListEntry, Metadata, NewBlob, Written};
+pub use blob::{
+    Blob, BlobPage, BlockLists, BlockSource, ContentHeaders, CopyState, Description, ETag, ListEntry,
+    ListedBlock, Metadata, NewBlob, Written,
+};
 pub use conditions::{Conditions, TagMatch};
 pub use container::{Container, ContainerProperties, ListRange, PublicAccess};
+pub use replay::Stores;
+pub use shared::{Reservation, Shared};
 
+use crate::content::Received;
 use crate::error::StorageError;
 use crate::limits;
-
-/// .NET ticks (100 ns since year 1) of the Unix epoch.
-const EPOCH_TICKS: u64 = 621_355_968_000_000_000;
-
-/// The instant of a change and the entity tag that it gets.
-#[derive(Debug, Clone, Copy)]
-pub struct Stamp {
-    /// Microseconds since the Unix epoch.
-    pub unix_us: u64,
-    /// Unique in this store.
-    pub etag: ETag,
-}
-
-/// Gives each change a tag of its own, also when the clock stands still or goes back.
-#[derive(Debug, Default)]
-pub struct Stamps {
-    last_ticks: AtomicU64,
-}
-
-impl Stamps {
-    /// The stamp of a change at this instant.
-    pub fn at(&self, unix_us: u64) -> Stamp {
-        let now = EPOCH_TICKS.saturating_add(unix_us.saturating_mul(10));
-        let step = |last: u64| Some(now.max(last.saturating_add(1)));
-        let last = self.last_ticks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
-        Stamp { unix_us, etag: ETag(last.map_or(now, |last| now.max(last.saturating_add(1)))) }
-    }
-}
-
-/// The memory that all blobs together may take, those that are still arriving included.
-#[derive(Debug)]
-pub struct Budget {
-    used_bytes: AtomicU64,
-    limit_bytes: u64,
-}
-
-impl Budget {
-    /// A budget of so many bytes.
-    #[must_use]
-    pub fn new(limit_bytes: u64) -> Self {
-        Self { used_bytes: AtomicU64::new(0), limit_bytes }
-    }
-
-    /// Bytes that are taken.
-    #[must_use]
-    pub fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Says whether so many further bytes would fit now, before they are read from the network.
-    ///
-    /// # Errors
-    /// `MemoryLimit`.
-    pub fn expect_room(&self, bytes: u64) -> Result<(), StorageError> {
-        if self.used_bytes().saturating_add(bytes) > self.limit_bytes {
-            return Err(StorageError::MemoryLimit { limit_bytes: self.limit_bytes });
-        }
-        Ok(())
-    }
-
-    /// Room for a blob that arrives: none yet.
-    #[must_use]
-    pub fn reserve(self: &Arc<Self>) -> Reservation {
-        Reservation { budget: Arc::clone(self), bytes: 0 }
-    }
-
-    fn exchange(&self, old_bytes: u64, new_bytes: u64) -> Result<(), StorageError> {
-        let step = |used: u64| {
-            let used = used.saturating_sub(old_bytes).saturating_add(new_bytes);
-            (used <= self.limit_bytes || new_bytes <= old_bytes).then_some(used)
-        };
-        let done = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
-        done.map(drop).map_err(|_| StorageError::MemoryLimit { limit_bytes: self.limit_bytes })
-    }
-
-    fn release(&self, bytes: u64) {
-        let step = |used: u64| Some(used.saturating_sub(bytes));
-        // The closure never refuses, so there is nothing to handle.
-        let _ = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
-    }
-}
-
-/// Room for a blob on its way into the store. Dropping it gives the room back.
-#[derive(Debug)]
-pub struct Reservation {
-    budget: Arc<Budget>,
-    bytes: u64,
-}
-
-impl Reservation {
-    /// Takes so many further bytes.
-    ///
-    /// # Errors
-    /// `MemoryLimit`.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), StorageError> {
-        self.budget.exchange(0, bytes)?;
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    /// Makes it the weight of a stored blob, in the place of the weight of what was there.
-    fn turn_into(mut self, weight: u64, old_weight: u64) -> Result<(), StorageError> {
-        self.budget.exchange(self.bytes + old_weight, weight)?;
-        self.bytes = 0;
-        Ok(())
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.budget.release(self.bytes);
-    }
-}
 
 /// The containers of one account.
 #[derive(Debug)]
 pub struct Store {
+    account: Arc<str>,
     containers: RwLock<BTreeMap<Arc<str>, Arc<Container>>>,
-    stamps: Arc<Stamps>,
-    budget: Arc<Budget>,
+    shared: Arc<Shared>,
 }
 
 impl Store {
-    /// An empty store. Stamps and budget are shared by the stores of all accounts.
+    /// An empty store. What is shared is shared by the stores of all accounts.
     #[must_use]
-    pub fn new(stamps: Arc<Stamps>, budget: Arc<Budget>) -> Self {
-        Self { containers: RwLock::default(), stamps, budget }
+    pub fn new(account: &str, shared: &Arc<Shared>) -> Self {
+        Self { account: account.into(), containers: RwLock::default(), shared: Arc::clone(shared) }
+    }
+
+    /// What it shares with the stores of other accounts.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Waits until what was written is where it outlives the program; without a disk there is no such place.
+    ///
+    /// # Errors
+    /// `DiskRefuses`.
+    pub async fn durable(&self) -> Result<(), StorageError> {
+        match self.shared.disk() {
+            Some(disk) => disk.durable().await,
+            None => Ok(()),
+        }
     }
 
     /// The container of this name.
@@ -160,7 +74,7 @@ impl Store {
     /// Creates a container.
     ///
     /// # Errors
-    /// `ContainerAlreadyExists` or `MemoryLimit`.
+    /// `ContainerAlreadyExists`, `MemoryLimit` or `DiskRefuses`.
     pub fn create_container(
         &self,
         name: &str,
@@ -172,11 +86,15 @@ impl Store {
         if containers.contains_key(name) {
             return Err(StorageError::ContainerAlreadyExists);
         }
-        self.budget.exchange(0, limits::OVERHEAD_BYTES)?;
-        let stamp = self.stamps.at(now_us);
+        let stamp = self.shared.stamps.at(now_us);
         let properties =
             ContainerProperties { metadata, public_access, etag: stamp.etag, modified_us: stamp.unix_us };
-        let container = Arc::new(Container::new(name, properties.clone()));
+        let budget = &self.shared.budget;
+        budget.exchange(0, limits::OVERHEAD_BYTES)?;
+        let place = self.shared.log_container(&self.account, name, &properties);
+        let place = place.inspect_err(|_| budget.release(limits::OVERHEAD_BYTES))?;
+        let container = Container::new(&self.account, name, &self.shared, properties.clone(), place);
+        let container = Arc::new(container);
         containers.insert(Arc::clone(&container.name), container);
         Ok(properties)
     }
@@ -190,7 +108,7 @@ impl Store {
         let container = containers.get(name).ok_or(StorageError::ContainerNotFound)?;
         let properties = container.properties();
         conditions.check_write(Some((properties.etag, properties.modified_us)))?;
-        self.budget.release(container.close() + limits::OVERHEAD_BYTES);
+        self.shared.budget.release(container.close()? + limits::OVERHEAD_BYTES);
         let removed = containers.remove(name);
         // Freeing many records takes a while: not while others wait for the containers.
         drop(containers);
@@ -226,13 +144,13 @@ impl Store {
         conditions: &Conditions,
         now_us: u64,
     ) -> Result<ContainerProperties, StorageError> {
-        self.container(container)?.set_metadata(metadata, conditions, self.stamps.at(now_us))
+        self.container(container)?.set_metadata(metadata, conditions, self.shared.stamps.at(now_us))
     }
 
     /// Stores a blob in the place of what was there.
     ///
     /// # Errors
-    /// `ContainerNotFound`, what `conditions` say, or `MemoryLimit`.
+    /// `ContainerNotFound`, what `conditions` say, `MemoryLimit` or `DiskRefuses`.
     pub fn put_blob(
         &self,
         container: &str,
@@ -241,37 +159,85 @@ impl Store {
         conditions: &Conditions,
         now_us: u64,
     ) -> Result<Written, StorageError> {
-        self.container(container)?.put(name, new, conditions, self.stamps.at(now_us))
+        self.container(container)?.put(name, new, conditions, self.shared.stamps.at(now_us))
+    }
+
+    /// Stores a copy of a blob, which shares its content.
+    ///
+    /// # Errors
+    /// `ContainerNotFound`, what `conditions` say, `MemoryLimit` or `DiskRefuses`.
+    pub fn copy_blob(
+        &self,
+        (container, name): (&str, &str),
+        source: &Blob,
+        metadata: Metadata,
+        copy: CopyState,
+        conditions: &Conditions,
+    ) -> Result<Written, StorageError> {
+        let stamp = self.shared.stamps.at(copy.completed_us);
+        self.container(container)?.put_copy(name, source, metadata, copy, conditions, stamp)
+    }
+
+    /// Keeps a block until a block list names it.
+    ///
+    /// # Errors
+    /// `ContainerNotFound`, `InvalidBlobOrBlock`, `BlockCountExceedsLimit`, `MemoryLimit` or `DiskRefuses`.
+    pub fn stage_block(
+        &self,
+        container: &str,
+        name: &str,
+        id: &str,
+        received: Received,
+    ) -> Result<(), StorageError> {
+        self.container(container)?.stage(name, id, received)
+    }
+
+    /// Makes a blob of blocks.
+    ///
+    /// # Errors
+    /// `ContainerNotFound`, `InvalidBlockList`, what `conditions` say, `MemoryLimit` or `DiskRefuses`.
+    pub fn commit_blocks(
+        &self,
+        (container, name): (&str, &str),
+        list: &[ListedBlock],
+        about: Description,
+        conditions: &Conditions,
+        now_us: u64,
+    ) -> Result<Written, StorageError> {
+        self.container(container)?.commit(name, list, about, conditions, self.shared.stamps.at(now_us))
     }
 
     /// Changes what is said about a blob, and returns it as it is now.
     ///
     /// # Errors
-    /// `ContainerNotFound`, `BlobNotFound`, what `conditions` say, or `MemoryLimit`.
+    /// `ContainerNotFound`, `BlobNotFound`, what `conditions` say, `MemoryLimit` or `DiskRefuses`.
     pub fn update_blob(
         &self,
         container: &str,
         name: &str,
         conditions: &Conditions,
         now_us: u64,
-        change: impl FnOnce(&mut Blob),
+        change: impl FnOnce(&mut Description),
     ) -> Result<Arc<Blob>, StorageError> {
-        self.container(container)?.update(name, conditions, self.stamps.at(now_us), &self.budget, change)
+        self.container(container)?.update(name, conditions, self.shared.stamps.at(now_us), change)
     }
 
     /// Removes a blob.
     ///
     /// # Errors
-    /// `ContainerNotFound`, `BlobNotFound`, or what `conditions` say.
+    /// `ContainerNotFound`, `BlobNotFound`, what `conditions` say, or `DiskRefuses`.
     pub fn delete_blob(
         &self,
         container: &str,
         name: &str,
         conditions: &Conditions,
     ) -> Result<(), StorageError> {
-        self.container(container)?.delete(name, conditions, &self.budget)
+        self.container(container)?.delete(name, conditions)
     }
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod disk_tests;

@@ -187,6 +187,58 @@ fn a_digest_is_checked_and_a_wrong_one_leaves_no_blob() {
     assert_eq!(server.signed("GET", "/box/b", &[], b"").status, 404);
 }
 
+/// The checksum of `123456789` is the check value of CRC-64/NVME, least significant byte first.
+#[test]
+fn a_crc64_is_checked_and_given() {
+    let server = Server::with_box();
+    let crc64 = ("x-ms-content-crc64", "iJh5CoYUi64=");
+    let put = server.put("/box/a", &[crc64], b"123456789");
+    assert_eq!((put.status, put.header("x-ms-content-crc64")), (201, Some(crc64.1)), "{put:?}");
+    let wrong = server.put("/box/b", &[crc64], b"12345678");
+    assert_eq!(wrong.refusal(), (400, "Crc64Mismatch"));
+    assert_eq!(wrong.elements("UserSpecifiedCrc"), [crc64.1]);
+    let both = server.put("/box/b", &[crc64, ("Content-MD5", "JfnnlDI7RTiF9RgfG2JNCw==")], b"123456789");
+    assert_eq!(both.refusal(), (400, "BothCrc64AndMd5HeaderPresent"));
+    assert_eq!(server.signed("GET", "/box/b", &[], b"").status, 404);
+
+    let range = [("x-ms-range", "bytes=0-8"), ("x-ms-range-get-content-crc64", "true")];
+    let get = server.signed("GET", "/box/a", &range, b"");
+    assert_eq!((get.status, get.header("x-ms-content-crc64")), (206, Some(crc64.1)));
+    let both = [range[0], range[1], ("x-ms-range-get-content-md5", "true")];
+    assert_eq!(server.signed("GET", "/box/a", &both, b"").status, 400);
+}
+
+#[test]
+fn conditions_that_cannot_be_weighed_are_refused() {
+    let server = Server::with_box();
+    server.put("/box/a", &[], b"x");
+    let any = server.signed("GET", "/box/a", &[("If-None-Match", "*")], b"");
+    assert_eq!(any.refusal(), (400, "UnsatisfiableCondition"));
+    let two = [("If-Match", "\"0x1\",\"0x2\"")];
+    assert_eq!(
+        server.signed("GET", "/box/a", &two, b"").refusal(),
+        (400, "MultipleConditionHeadersNotSupported")
+    );
+    let odd = [("If-Match", "*"), ("If-None-Match", "*")];
+    assert_eq!(server.put("/box/a", &odd, b"y").refusal(), (400, "MultipleConditionHeadersNotSupported"));
+    let past = [("If-Unmodified-Since", "Thu, 01 Jan 2015 00:00:00 GMT")];
+    for method in ["GET", "HEAD", "DELETE"] {
+        assert_eq!(
+            server.signed(method, "/box/a", &past, b"").refusal(),
+            (412, "ConditionNotMet"),
+            "{method}"
+        );
+    }
+    let future = [("If-Modified-Since", "Thu, 01 Jan 2099 00:00:00 GMT")];
+    assert_eq!(server.signed("GET", "/box/a", &future, b"").refusal(), (304, "ConditionNotMet"));
+    assert_eq!(
+        server.signed("PUT", "/box/a?comp=metadata", &future, b"").refusal(),
+        (412, "ConditionNotMet")
+    );
+    let missing = server.signed("GET", "/box/none", &[("If-Match", "\"0x1\"")], b"");
+    assert_eq!(missing.refusal(), (412, "ConditionNotMet"));
+}
+
 #[test]
 fn large_and_chunked_bodies_arrive_whole_and_expect_100_is_answered() {
     let server = Server::with_box();

@@ -1,6 +1,6 @@
 //! Who may do what, and what everybody else is answered.
 
-use super::support::{Answer, Request, Server, account_sas, sign};
+use super::support::{Answer, Request, Server, account_sas, service_sas, sign};
 
 const BLOCK: [(&str, &str); 1] = [("x-ms-blob-type", "BlockBlob")];
 
@@ -158,4 +158,90 @@ fn a_public_container_is_readable_by_anybody_as_far_as_it_says() {
     assert_eq!((list("open"), list("half")), (200, 403));
     let bad = server.signed("PUT", "/bad?restype=container", &[("x-ms-blob-public-access", "all")], b"");
     assert_eq!(bad.refusal(), (400, "InvalidHeaderValue"));
+}
+
+fn with_service_sas(
+    server: &Server,
+    method: &str,
+    path: &str,
+    resource: &str,
+    fields: &[(&str, &str)],
+) -> Answer {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    let target = format!("/devstoreaccount1{path}{separator}{}", service_sas(resource, fields));
+    server.unsigned(method, &target, &BLOCK, if method == "PUT" { b"x" } else { b"" })
+}
+
+#[test]
+fn a_service_sas_grants_one_blob_or_one_container() {
+    let server = Server::with_box();
+    server.put("/box/a", &[], b"x");
+    for version in ["2015-04-05", "2018-11-09", "2020-12-06", "2025-11-05"] {
+        let fields = [("sv", version), ("spr", "https,http"), ("sip", "127.0.0.1")];
+        for resource in ["/box/a", "/box"] {
+            let get = with_service_sas(&server, "GET", "/box/a", resource, &fields);
+            assert_eq!((get.status, get.text().as_str()), (200, "x"), "{version} {resource}: {get:?}");
+        }
+    }
+    let list = "/box?restype=container&comp=list";
+    assert_eq!(with_service_sas(&server, "GET", list, "/box", &[("sp", "rl")]).status, 200);
+    assert_eq!(with_service_sas(&server, "PUT", "/box/b/c", "/box/b/c", &[("sp", "c")]).status, 201);
+    let again = with_service_sas(&server, "PUT", "/box/b/c", "/box/b/c", &[("sp", "c")]);
+    assert_eq!(again.refusal(), (403, "AuthorizationPermissionMismatch"), "it may only create");
+    let block = "/box/d?comp=block&blockid=YQ==";
+    assert_eq!(with_service_sas(&server, "PUT", block, "/box", &[("sp", "w")]).status, 201);
+}
+
+#[test]
+fn a_service_sas_may_say_what_headers_are_answered() {
+    let server = Server::with_box();
+    server.put("/box/a", &[("Content-Type", "text/plain")], b"x");
+    let fields = [("rsct", "a/b"), ("rscd", "attachment; filename=\"x y\""), ("rscc", "no-store")];
+    let get = with_service_sas(&server, "GET", "/box/a", "/box/a", &fields);
+    assert_eq!((get.status, get.header("content-type")), (200, Some("a/b")));
+    assert_eq!(get.header("content-disposition"), Some("attachment; filename=\"x y\""));
+    assert_eq!(get.header("cache-control"), Some("no-store"));
+    // Without a signature they are parameters like any other.
+    let get = server.signed("GET", "/box/a?rsct=a/b", &[], b"");
+    assert_eq!(get.header("content-type"), Some("text/plain"));
+}
+
+#[test]
+fn a_service_sas_grants_nothing_else() {
+    let server = Server::with_box();
+    server.put("/box/a", &[], b"x");
+    server.put("/box/b", &[], b"x");
+    for (method, path, resource, fields, code) in [
+        ("GET", "/box/b", "/box/a", &[("sp", "r")][..], "AuthenticationFailed"),
+        ("GET", "/other/a", "/box", &[("sp", "r")], "AuthenticationFailed"),
+        ("GET", "/?comp=list", "/box", &[("sp", "rl")], "AuthenticationFailed"),
+        ("GET", "/box/a", "/box/a", &[("sr", "d")], "AuthenticationFailed"),
+        ("GET", "/box/a", "/box/a", &[("si", "policy")], "AuthenticationFailed"),
+        ("GET", "/box/a", "/box/a", &[("skoid", "somebody")], "AuthenticationFailed"),
+        ("GET", "/box/a", "/box/a", &[("se", "2020-01-01")], "AuthenticationFailed"),
+        ("GET", "/box/a", "/box/a", &[("sv", "2012-02-12")], "AuthenticationFailed"),
+        ("GET", "/box/a", "/box/a", &[("spr", "https")], "AuthorizationProtocolMismatch"),
+        ("GET", "/box/a", "/box/a", &[("sip", "10.0.0.1")], "AuthorizationSourceIPMismatch"),
+        ("GET", "/box/a", "/box/a", &[("sp", "wdl")], "AuthorizationPermissionMismatch"),
+        ("DELETE", "/box/a", "/box", &[("sp", "rw")], "AuthorizationPermissionMismatch"),
+        ("DELETE", "/box?restype=container", "/box", &[("sp", "rwd")], "AuthorizationPermissionMismatch"),
+        ("GET", "/box?restype=container", "/box", &[("sp", "rl")], "AuthorizationPermissionMismatch"),
+        (
+            "GET",
+            "/box?restype=container&comp=list",
+            "/box",
+            &[("sp", "r")],
+            "AuthorizationPermissionMismatch",
+        ),
+        (
+            "GET",
+            "/box?restype=container&comp=list",
+            "/box",
+            &[("sp", "l"), ("sr", "b")],
+            "AuthorizationPermissionMismatch",
+        ),
+    ] {
+        let refused = with_service_sas(&server, method, path, resource, fields);
+        assert_eq!(refused.refusal(), (403, code), "{method} {path} {fields:?}");
+    }
 }

@@ -2,9 +2,13 @@
 
 mod bad_input;
 mod blobs;
+mod blocks;
 mod containers;
 mod control;
+mod copies;
 mod credentials;
+mod data;
+mod fuzz;
 mod lists;
 mod program;
 mod support;

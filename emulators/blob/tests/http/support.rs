@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use blob_emulator::{Config, DEFAULT_ACCOUNT, DEFAULT_KEY, default_accounts};
+use blob_emulator::{BlobStore, Config, DEFAULT_ACCOUNT, DEFAULT_KEY, default_accounts};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,10 @@ impl Server {
     }
 
     pub fn with_memory_limit(memory_limit_bytes: u64) -> Self {
+        Self::with(Config { accounts: default_accounts(), memory_limit_bytes, data: None })
+    }
+
+    pub fn with(config: Config) -> Self {
         let (shutdown, (sender, receiver)) = (CancellationToken::new(), std::sync::mpsc::channel());
         let stop = shutdown.clone();
         let thread = std::thread::spawn(move || {
@@ -38,8 +42,8 @@ impl Server {
                 let listener =
                     blob_emulator::listen("127.0.0.1:0".parse().expect("an address")).expect("a port");
                 sender.send(listener.local_addr().expect("bound")).expect("the test waits");
-                let config = Config { accounts: default_accounts(), memory_limit_bytes };
-                blob_emulator::serve(listener, config, stop).await;
+                let store = BlobStore::open(config).expect("a store");
+                blob_emulator::serve(listener, store, stop).await.expect("the disk is well");
             });
         });
         let address = receiver.recv_timeout(PATIENCE).expect("the server listens");
@@ -65,6 +69,19 @@ impl Server {
         self.signed("PUT", path, &[&[("x-ms-blob-type", "BlockBlob")], headers].concat(), body)
     }
 
+    /// Puts a block.
+    pub fn put_block(&self, path: &str, id: &str, body: &[u8]) -> Answer {
+        let id = encoded(id);
+        self.signed("PUT", &format!("{path}?comp=block&blockid={id}"), &[], body)
+    }
+
+    /// Puts a block list of these sources and ids.
+    pub fn put_block_list(&self, path: &str, list: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
+        let list: String = list.iter().map(|(source, id)| format!("<{source}>{id}</{source}>")).collect();
+        let body = format!("<?xml version=\"1.0\"?><BlockList>{list}</BlockList>");
+        self.signed("PUT", &format!("{path}?comp=blocklist"), headers, body.as_bytes())
+    }
+
     /// Sends a request without credentials; `path` begins at the root.
     pub fn unsigned(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.send(&Request::new(method, path, headers, body).bytes())
@@ -76,9 +93,7 @@ impl Server {
     }
 
     pub fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(self.address).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        Connection { stream, read: Vec::new() }
+        Connection::open(self.address)
     }
 }
 
@@ -98,6 +113,25 @@ pub struct Connection {
 }
 
 impl Connection {
+    pub fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        Self { stream, read: Vec::new() }
+    }
+
+    /// Sends a request, which may fail because the program is killed meanwhile; then there is no status.
+    pub fn try_status(&mut self, bytes: &[u8]) -> Option<u16> {
+        self.stream.write_all(bytes).ok()?;
+        let mut read = Vec::new();
+        // The answers to writes have no body.
+        while !read.ends_with(b"\r\n\r\n") {
+            let mut buffer = [0; 4096];
+            let count = self.stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
+            read.extend_from_slice(&buffer[..count]);
+        }
+        Some(Answer::of(&String::from_utf8_lossy(&read)).status)
+    }
+
     pub fn send(&mut self, bytes: &[u8]) -> Answer {
         self.stream.write_all(bytes).expect("the connection stands");
         let head_only = bytes.starts_with(b"HEAD ");
@@ -196,6 +230,11 @@ impl Answer {
         self.headers.get(name).map(String::as_str)
     }
 
+    /// All headers, in the order of their names.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -256,6 +295,11 @@ impl Request {
 
 /// Signs a request with Shared Key, written from the documentation and not from the server's code.
 pub fn sign(request: Request, key: &str) -> Request {
+    sign_as(request, DEFAULT_ACCOUNT, key)
+}
+
+/// The same, for any account.
+pub fn sign_as(request: Request, account: &str, key: &str) -> Request {
     let request =
         request.header("x-ms-date", "Thu, 01 Jan 2026 00:00:00 GMT").header("x-ms-version", "2025-11-05");
     let value = |name: &str| {
@@ -291,10 +335,10 @@ pub fn sign(request: Request, key: &str) -> Request {
         &value("if-none-match"),
         &value("if-unmodified-since"),
         &value("range"),
-        &format!("{storage}/{DEFAULT_ACCOUNT}{path}{}", parameters.concat()),
+        &format!("{storage}/{account}{path}{}", parameters.concat()),
     ]
     .join("\n");
-    let authorization = format!("SharedKey {DEFAULT_ACCOUNT}:{}", hmac_base64(key, &text));
+    let authorization = format!("SharedKey {account}:{}", hmac_base64(key, &text));
     request.header("Authorization", &authorization)
 }
 
@@ -317,13 +361,37 @@ pub fn account_sas(fields: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
+/// The query of a service SAS for a container (`/box`) or a blob (`/box/a`), as "Create a service SAS" describes it,
+/// with the given fields over usable ones.
+pub fn service_sas(resource: &str, fields: &[(&str, &str)]) -> String {
+    let kind = if resource[1..].contains('/') { "b" } else { "c" };
+    let usable = [("sv", "2022-11-02"), ("sr", kind), ("sp", "r"), ("se", "2100-01-01T00:00:00Z")];
+    let mut all: BTreeMap<&str, &str> = usable.into_iter().collect();
+    all.extend(fields.iter().copied());
+    let value = |name: &str| all.get(name).copied().unwrap_or_default().to_owned();
+    let signed_resource = format!("/blob/{DEFAULT_ACCOUNT}{resource}");
+    let mut lines = vec![value("sp"), value("st"), value("se"), signed_resource, value("si")];
+    lines.extend([value("sip"), value("spr"), value("sv")]);
+    if *value("sv") >= *"2018-11-09" {
+        lines.extend([value("sr"), String::new()]);
+    }
+    if *value("sv") >= *"2020-12-06" {
+        lines.push(value("ses"));
+    }
+    lines.extend(["rscc", "rscd", "rsce", "rscl", "rsct"].map(value));
+    let mut pairs: Vec<String> =
+        all.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    pairs.push(format!("sig={}", encoded(&hmac_base64(DEFAULT_KEY, &lines.join("\n")))));
+    pairs.join("&")
+}
+
 fn hmac_base64(key: &str, text: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(&BASE64.decode(key).expect("base64")).expect("any length");
     mac.update(text.as_bytes());
     BASE64.encode(mac.finalize().into_bytes())
 }
 
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes()
         .map(|byte| if unreserved(byte) { (byte as char).into() } else { format!("%{byte:02X}") })

@@ -17,6 +17,8 @@ pub enum Language {
     Python,
     /// Packages from npm, for Node.
     JavaScript,
+    /// Modules from a Go proxy, built into a program.
+    Go,
 }
 
 /// What runs the cases of a language.
@@ -45,6 +47,9 @@ const PYTHON_MINOR_LEAST: u32 = 9;
 /// The least Node that the pinned SDKs run on (`engines` in package-lock.json).
 const NODE_LEAST: u32 = 20;
 
+/// The least minor version of Go 1 that the pinned module is built with (`go` in go.mod).
+const GO_MINOR_LEAST: u32 = 24;
+
 /// The longest that an installation may take.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -54,6 +59,7 @@ impl Language {
         match self {
             Self::Python => "python",
             Self::JavaScript => "javascript",
+            Self::Go => "go",
         }
     }
 
@@ -67,6 +73,8 @@ impl Language {
         match self {
             Self::Python => &["requirements.txt"],
             Self::JavaScript => &["package.json", "package-lock.json", ".npmrc"],
+            // The program is built of them.
+            Self::Go => &["go.mod", "go.sum", "blob_table.go"],
         }
     }
 
@@ -75,23 +83,26 @@ impl Language {
         match self {
             Self::Python => "no Python that the SDKs run on",
             Self::JavaScript => "no Node that the SDKs run on",
+            Self::Go => "no Go that the SDK is built with",
         }
     }
 
     /// The version of the machine's interpreter.
     async fn version(self) -> Result<String, Lacking> {
-        let program = match self {
-            Self::Python => "python3",
-            Self::JavaScript => "node",
+        let (program, argument) = match self {
+            Self::Python => ("python3", "--version"),
+            Self::JavaScript => ("node", "--version"),
+            Self::Go => ("go", "version"),
         };
         let lacking = |what| Lacking { what, reason: self.reason() };
-        let output = Command::new(program).arg("--version").output().await;
+        let output = Command::new(program).arg(argument).output().await;
         let output = output.map_err(|error| lacking(format!("{program} cannot be started ({error})")))?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if !output.status.success() || !self.suffices(&version) {
             let least = match self {
                 Self::Python => format!("3.{PYTHON_MINOR_LEAST}"),
                 Self::JavaScript => NODE_LEAST.to_string(),
+                Self::Go => format!("1.{GO_MINOR_LEAST}"),
             };
             return Err(lacking(format!("{program} is '{version}', and the SDKs need {least} or newer")));
         }
@@ -104,6 +115,7 @@ impl Language {
         match (self, numbers.next(), numbers.next()) {
             (Self::Python, Some(3), Some(minor)) => minor >= PYTHON_MINOR_LEAST,
             (Self::JavaScript, Some(major), _) => major >= NODE_LEAST,
+            (Self::Go, Some(1), Some(minor)) => minor >= GO_MINOR_LEAST,
             _ => false,
         }
     }
@@ -136,6 +148,7 @@ pub async fn install(language: Language) -> Result<Interpreter, Lacking> {
         match language {
             Language::Python => install_python(&folder).await?,
             Language::JavaScript => install_javascript(&folder).await?,
+            Language::Go => build_go(&folder).await,
         }
         // Written last: what was interrupted is done again.
         fs::write(stamp, wanted).expect("the cache can be written");
@@ -143,6 +156,7 @@ pub async fn install(language: Language) -> Result<Interpreter, Lacking> {
     let program = match language {
         Language::Python => folder.join("bin/python"),
         Language::JavaScript => PathBuf::from("node"),
+        Language::Go => folder.join("blob_table"),
     };
     Ok(Interpreter { language, program, packages: folder })
 }
@@ -185,6 +199,12 @@ async fn install_javascript(folder: &Path) -> Result<(), Lacking> {
     Ok(())
 }
 
+async fn build_go(folder: &Path) {
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(folder.join("blob_table")).arg(".").current_dir(Language::Go.sources());
+    run(go).await.unwrap_or_else(|said| panic!("go cannot build the cases: {said}"));
+}
+
 /// Runs a command to its end; what it said is the error.
 async fn run(mut command: Command) -> Result<(), String> {
     command.stdin(Stdio::null()).kill_on_drop(true);
@@ -210,6 +230,8 @@ fn versions_that_the_sdks_cannot_use_are_known() {
         (Language::JavaScript, "v20.20.2", true),
         (Language::JavaScript, "v18.19.0", false),
         (Language::JavaScript, "", false),
+        (Language::Go, "go version go1.26.8 linux/amd64", true),
+        (Language::Go, "go version go1.19.8 linux/amd64", false),
     ] {
         assert_eq!(language.suffices(version), suffices, "{version}");
     }

@@ -104,15 +104,29 @@ impl Suite {
         );
     }
 
+    /// Plays a table against one store, and gives the lines that it printed.
+    ///
+    /// # Panics
+    /// When a step does what is neither an answer nor a refusal.
+    pub async fn play<T: for<'de> Deserialize<'de>>(&self, table: &str, variables: &Variables) -> Vec<T> {
+        let output = self.output(&[table], variables).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{} ended with {}\n{stderr}", self.name(), output.status);
+        self.lines(&output)
+    }
+
     async fn output(&self, args: &[&str], variables: &Variables) -> Output {
         let Interpreter { language, program, packages } = &self.interpreter;
         let mut command = Command::new(program);
         let extension = match language {
-            Language::Python => "py",
-            Language::JavaScript => "cjs",
+            Language::Python => Some("py"),
+            Language::JavaScript => Some("cjs"),
+            // The program is the suite.
+            Language::Go => None,
         };
+        let file = extension.map(|extension| language.sources().join(self.file).with_extension(extension));
         command
-            .arg(language.sources().join(self.file).with_extension(extension))
+            .args(file)
             .args(args)
             .env("NODE_PATH", packages.join("node_modules"))
             // No compiled files among the sources.

@@ -53,6 +53,12 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest pause between two parts of a request body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Most bytes of a body that are read though the request is refused, so that its connection can go on.
+pub const MAX_DRAIN_BYTES: u64 = 1 << 20;
+
+/// Longest wait for such a body.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Longest wait for what is in flight once the program was told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -74,7 +74,7 @@ pub async fn put(
     call: &Call<'_>,
     container: &str,
     name: &str,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Answer, StorageError> {
     check_blob_type(call)?;
     let conditions = conditions_of_create(call)?;
@@ -100,7 +100,7 @@ pub async fn put(
 /// What the headers, the body, the limits or the disk say.
 pub async fn receive(
     call: &Call<'_>,
-    body: Incoming,
+    body: &mut Incoming,
     max_bytes: u64,
     whole_in_file: bool,
 ) -> Result<Received, StorageError> {
@@ -111,7 +111,7 @@ pub async fn receive(
     }
     expect_length(call)?;
     let shared = call.store.shared();
-    let expected_bytes = hyper::body::Body::size_hint(&body).lower();
+    let expected_bytes = hyper::body::Body::size_hint(body).lower();
     if expected_bytes > max_bytes {
         return Err(StorageError::RequestBodyTooLarge { max_bytes });
     }
@@ -153,10 +153,19 @@ pub fn created(call: &Call<'_>, written: Result<Written, StorageError>) -> Resul
     Ok(blob)
 }
 
-/// What the answer to a body says about it.
-pub fn set_checksums(answer: &mut Answer, checksums: &Checksums) {
+/// What the answer to a whole blob says about the body ("Put Blob": the MD5 is there though none was sent).
+fn set_checksums(answer: &mut Answer, checksums: &Checksums) {
     answer::set(answer, CONTENT_MD5, checksum::md5_text(&checksums.md5));
     answer::set(answer, CONTENT_CRC64, checksum::crc64_text(checksums.crc64));
+    answer::set_static(answer, SERVER_ENCRYPTED, "true");
+}
+
+/// What the answer to a block or a block list says about the body ("Put Block": the MD5 is there when one was sent).
+pub fn set_checksum_as_sent(answer: &mut Answer, sent: SentChecksum, checksums: &Checksums) {
+    match sent {
+        SentChecksum::Md5(_) => answer::set(answer, CONTENT_MD5, checksum::md5_text(&checksums.md5)),
+        _ => answer::set(answer, CONTENT_CRC64, checksum::crc64_text(checksums.crc64)),
+    }
     answer::set_static(answer, SERVER_ENCRYPTED, "true");
 }
 

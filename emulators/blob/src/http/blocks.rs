@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderName;
 
 use super::answer::{self, Answer};
-use super::blobs::{conditions_of_create, created, receive, set_checksums, with_version};
+use super::blobs::{conditions_of_create, created, receive, set_checksum_as_sent, with_version};
 use super::headers::{self, SentChecksum};
 use super::service::Call;
 use super::{body, xml, xml_in};
@@ -21,7 +21,7 @@ pub async fn put(
     call: &Call<'_>,
     container: &str,
     name: &str,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Answer, StorageError> {
     let id = block_id(call)?;
     // Nothing is leased here, so this is all that a block can be asked.
@@ -35,7 +35,7 @@ pub async fn put(
     let checksums = received.checksums;
     call.store.stage_block(container, name, id, received)?;
     let mut answer = answer::empty(StatusCode::CREATED);
-    set_checksums(&mut answer, &checksums);
+    set_checksum_as_sent(&mut answer, SentChecksum::of(call.headers)?, &checksums);
     Ok(answer)
 }
 
@@ -44,10 +44,10 @@ pub async fn put_list(
     call: &Call<'_>,
     container: &str,
     name: &str,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Answer, StorageError> {
     let conditions = conditions_of_create(call)?;
-    let (md5, name_of_md5) = (SentChecksum::of(call.headers)?, "x-ms-blob-content-md5");
+    let (sent, name_of_md5) = (SentChecksum::of(call.headers)?, "x-ms-blob-content-md5");
     let about = Description {
         md5: headers::md5(call.headers, name_of_md5)?,
         // The body is XML: only what is said about the blob counts.
@@ -60,12 +60,12 @@ pub async fn put_list(
     let mut hasher = Hasher::new();
     hasher.update(&document);
     let checksums = hasher.finish();
-    md5.check(&checksums)?;
+    sent.check(&checksums)?;
     let list = xml_in::block_list(&document)?;
     let written = call.store.commit_blocks((container, name), &list, about, &conditions, time::unix_us());
     let blob = created(call, written)?;
     let mut answer = with_version(StatusCode::CREATED, &blob);
-    set_checksums(&mut answer, &checksums);
+    set_checksum_as_sent(&mut answer, sent, &checksums);
     Ok(answer)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
+use hyper::{HeaderMap, header};
 
 use crate::content::Upload;
 use crate::error::StorageError;
@@ -15,7 +16,7 @@ use crate::limits;
 /// # Errors
 /// `RequestBodyTooLarge` (also by the declared length, before anything is read), `BodyIncomplete`, or what the upload
 /// says.
-pub async fn receive(body: Incoming, max_bytes: u64, upload: &mut Upload) -> Result<(), StorageError> {
+pub async fn receive(body: &mut Incoming, max_bytes: u64, upload: &mut Upload) -> Result<(), StorageError> {
     each_part(body, max_bytes, |part| upload.push(part)).await
 }
 
@@ -23,7 +24,7 @@ pub async fn receive(body: Incoming, max_bytes: u64, upload: &mut Upload) -> Res
 ///
 /// # Errors
 /// `RequestBodyTooLarge` or `BodyIncomplete`.
-pub async fn read(body: Incoming, max_bytes: u64) -> Result<Vec<u8>, StorageError> {
+pub async fn read(body: &mut Incoming, max_bytes: u64) -> Result<Vec<u8>, StorageError> {
     let mut read = Vec::new();
     each_part(body, max_bytes, |part| {
         read.extend_from_slice(part);
@@ -33,8 +34,23 @@ pub async fn read(body: Incoming, max_bytes: u64) -> Result<Vec<u8>, StorageErro
     Ok(read)
 }
 
+/// Reads what is left of a body that nobody wanted, if it is short, so that the next request of the connection begins
+/// where it should; false when the connection had better end.
+pub async fn drain(headers: &HeaderMap, body: &mut Incoming) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    let short = body.size_hint().upper().is_some_and(|bytes| bytes <= limits::MAX_DRAIN_BYTES);
+    // Who waits to be told to go on has sent nothing, and need not.
+    if !short || headers.contains_key(header::EXPECT) {
+        return false;
+    }
+    let rest = async { while let Ok(Some(_)) = next_part(body, limits::DRAIN_TIMEOUT).await {} };
+    tokio::time::timeout(limits::DRAIN_TIMEOUT, rest).await.is_ok() && body.is_end_stream()
+}
+
 async fn each_part(
-    mut body: Incoming,
+    body: &mut Incoming,
     max_bytes: u64,
     mut take: impl FnMut(&[u8]) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
@@ -42,7 +58,7 @@ async fn each_part(
         return Err(StorageError::RequestBodyTooLarge { max_bytes });
     }
     let mut taken = 0;
-    while let Some(part) = next_part(&mut body, limits::BODY_TIMEOUT).await? {
+    while let Some(part) = next_part(body, limits::BODY_TIMEOUT).await? {
         taken += part.len() as u64;
         if taken > max_bytes {
             return Err(StorageError::RequestBodyTooLarge { max_bytes });

@@ -21,7 +21,7 @@ pub const PREFIX: &str = "/_emulator/";
 pub async fn answer(
     method: &Method,
     route: &str,
-    body: Incoming,
+    body: &mut Incoming,
     recorder: &Recorder,
 ) -> Result<Answer, StorageError> {
     match (route, method) {

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request;
 use hyper::{HeaderMap, Method, Request};
 
 use super::answer::{self, Answer};
 use super::operation::Operation;
 use super::target::{Query, Resource, Target};
-use super::{blobs, blocks, containers, control, copy};
+use super::{blobs, blocks, body, containers, control, copy};
 use crate::account::Account;
 use crate::auth::{self, Access};
 use crate::error::StorageError;
@@ -79,13 +80,17 @@ impl Service {
         let request_id = request_id.hyphenated().to_string();
         let version = request.headers().get(VERSION).cloned();
         let client_request_id = request.headers().get(CLIENT_REQUEST_ID).cloned();
-        let mut answer = match self.carry_out(request, peer).await {
+        let (head, mut body) = request.into_parts();
+        let mut answer = match self.carry_out(&head, &mut body, peer).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(request_id, %error, "refused");
                 answer::refusal(&error, &request_id)
             }
         };
+        if !body::drain(&head.headers, &mut body).await {
+            answer::set_static(&mut answer, header::CONNECTION, "close");
+        }
         let headers = answer.headers_mut();
         headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
         headers.insert(VERSION, version.unwrap_or(HeaderValue::from_static(DEFAULT_VERSION)));
@@ -96,8 +101,12 @@ impl Service {
         answer
     }
 
-    async fn carry_out(&self, request: Request<Incoming>, peer: IpAddr) -> Result<Answer, StorageError> {
-        let (head, body) = request.into_parts();
+    async fn carry_out(
+        &self,
+        head: &request::Parts,
+        body: &mut Incoming,
+        peer: IpAddr,
+    ) -> Result<Answer, StorageError> {
         let raw_path = head.uri.path();
         if let Some(route) = raw_path.strip_prefix(control::PREFIX) {
             return control::answer(&head.method, route, body, &self.recorder).await;
@@ -156,7 +165,7 @@ async fn dispatch(
     operation: Operation,
     method: &Method,
     resource: &Resource,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Answer, StorageError> {
     match (operation, resource) {
         (Operation::GetAccountInformation, _) => Ok(containers::account_information()),

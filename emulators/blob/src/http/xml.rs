@@ -186,6 +186,10 @@ pub fn block_lists(lists: &BlockLists, committed: bool, uncommitted: bool) -> St
 }
 
 fn metadata_element(xml: &mut String, metadata: &Metadata) {
+    // An empty element would be text to the SDKs, and no map.
+    if metadata.is_empty() {
+        return;
+    }
     xml.push_str("<Metadata>");
     for (name, value) in metadata {
         // Names are identifiers, so they are element names too.

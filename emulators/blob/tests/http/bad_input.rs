@@ -159,3 +159,27 @@ fn paths_that_cannot_be_read_are_refused() {
         assert_eq!(server.unsigned("GET", path, &[], b"").refusal(), (400, code), "{path}");
     }
 }
+
+/// A refused PUT used to be answered before its body had come, and the connection ended then: the next request on it,
+/// which the Python SDK sends at once, found it closed.
+#[test]
+fn a_refused_body_that_comes_late_leaves_the_connection_usable() {
+    let server = Server::with_box();
+    let late =
+        Request::new("PUT", "/devstoreaccount1/none/a", &[("x-ms-blob-type", "BlockBlob")], b"twelve bytes");
+    let late = sign(late, blob_emulator::DEFAULT_KEY).bytes();
+    let (head, body) = late.split_at(late.len() - 12);
+    let mut connection = server.connect();
+    for _ in 0..20 {
+        connection.stream.write_all(head).expect("it listens");
+        // Another connection is served meanwhile, so the head is surely there before the body.
+        assert_eq!(server.signed("GET", "/box/none", &[], b"").status, 404);
+        assert_eq!(connection.send(body).refusal(), (404, "ContainerNotFound"));
+    }
+    // More than is worth reading ends the connection, and says so.
+    let huge = String::from_utf8(head.to_vec()).expect("text");
+    let huge = huge.replace("Content-Length: 12", "Content-Length: 12345678");
+    let refused = connection.send(huge.as_bytes());
+    assert_eq!((refused.status, refused.header("connection")), (403, Some("close")));
+    assert!(connection.is_ended());
+}

@@ -89,7 +89,9 @@ async fn bench() -> Result<(), Failure> {
 
 fn start(arguments: &[&str]) -> Result<Program, Failure> {
     let program = env!("CARGO_BIN_EXE_blob-emulator");
-    Program::start(Command::new(program).args(["--listen", "127.0.0.1:0"]).args(arguments))
+    Program::start(
+        Command::new(program).args(["--listen", "127.0.0.1:0", "--stop-on-stdin-eof"]).args(arguments),
+    )
 }
 
 /// PUTs that are answered when they are on the disk, and what one plain write with a sync takes there.

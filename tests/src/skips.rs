@@ -7,11 +7,12 @@ use std::io::Write as _;
 const FORBID_SKIPS: &str = "LAB_FORBID_SKIPS";
 
 /// Every reason that there is, and what would make the cases run.
-pub const REASONS: [(&str, &str); 4] = [
+pub const REASONS: [(&str, &str); 5] = [
     ("no Docker engine", "start one, or name its socket: DOCKER_HOST=unix:///path/docker.sock"),
     ("no registry program", "sudo apt-get install --yes docker-registry"),
     ("no Python that the SDKs run on", "sudo apt-get install --yes python3 python3-venv"),
     ("no Node that the SDKs run on", "sudo apt-get install --yes nodejs npm"),
+    ("no Go that the SDK is built with", "install Go 1.24 or newer: https://go.dev/dl"),
 ];
 
 /// Tells on stderr that a case does not run, and why.

@@ -117,6 +117,20 @@ impl Pods {
         self.replicas().into_iter().filter(|replica| wanted.contains(&replica.of)).collect()
     }
 
+    /// Gives the replicas of a part the lowest numbers, in their order: after a scaling that met a death the ones that are left may
+    /// have any. Their logs go on where they are.
+    pub fn close_ranks(&self, part: Part) {
+        let ranks: Vec<_> = self.of(part).into_iter().map(|replica| replica.pod).zip(1..).collect();
+        let mut state = self.state();
+        let before = state.ready();
+        for (pod, number) in ranks {
+            if let Some(known) = state.pods.get_mut(&pod) {
+                known.number = number;
+            }
+        }
+        state.remember(&before);
+    }
+
     /// Every pod, those that go too.
     pub fn pods(&self) -> Vec<Pod> {
         self.state().pods.values().map(|known| known.pod.clone()).collect()
@@ -319,6 +333,25 @@ pub mod tests {
         pods.deleted("a");
         assert_eq!(names(&pods), expected);
         assert_eq!(pods.of(Part::App(crate::spec::Role::Distributor))[0].state, "starting");
+    }
+
+    #[test]
+    fn whoever_is_left_after_a_scaling_that_met_a_death_takes_the_first_place() {
+        let pods = Pods::default();
+        let one = [("app", true)];
+        for name in ["a", "b", "c"] {
+            pods.applied(pod(name, "distributor", &one, false));
+        }
+        for gone in ["a", "b"] {
+            pods.applied(pod(gone, "distributor", &one, true));
+        }
+        let app = Part::App(crate::spec::Role::Distributor);
+        assert_eq!(names(&pods), pairs(&[("distributor-3", "c")]));
+        pods.close_ranks(app);
+        assert_eq!(names(&pods), pairs(&[("distributor-1", "c")]));
+        let last: Vec<_> =
+            pods.history().iter().rev().take(2).map(|event| (event.replica, event.ready)).collect();
+        assert_eq!(last, [(1, true), (3, false)]);
     }
 
     #[test]

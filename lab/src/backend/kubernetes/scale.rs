@@ -44,6 +44,9 @@ impl KubernetesBackend {
             return Err(LabError::Refused(format!("replicas must be from 1 to {}", limits::REPLICAS)));
         }
         let _alone = house.scaling.lock().await;
+        // What goes takes its counters along, and one that lived for seconds may not have been looked at.
+        let client = &house.reached()?.client;
+        house.counted.read(client, &house.spec.name, &house.pods).await?;
         let (ordered, ordered_us) = (Instant::now(), clock::now_us());
         let before = house.pods.of(scalable.part());
         let from = before.len() as u32;
@@ -56,7 +59,14 @@ impl KubernetesBackend {
             stopped.extend(going);
         }
         house.until_count(scalable, count).await?;
-        house.until_gone(&stopped).await?;
+        // Where one died in the meantime, the controller may have kept another than was meant: that one takes its place.
+        let mut gone = stopped.clone();
+        for part in house.together(scalable) {
+            house.pods.close_ranks(part);
+            let stay = house.pods.of(part);
+            gone.retain(|replica| stay.iter().all(|other| other.uid != replica.uid));
+        }
+        house.until_gone(&gone).await?;
         let known = |replica: &Replica| before.iter().any(|old| old.uid == replica.uid);
         let mut started: Vec<_> = house
             .pods

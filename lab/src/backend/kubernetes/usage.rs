@@ -46,7 +46,24 @@ impl Counted {
             let summary = summary(client, node).await?;
             self.keep(&summary, &names::namespace(lab), &replicas);
         }
+        self.remember(&replicas);
         Ok(())
+    }
+
+    /// A replica that no kubelet has looked at yet is known by name all the same; what it uses until a first look is lost if it goes
+    /// before.
+    fn remember(&self, replicas: &[Replica]) {
+        let mut incarnations = self.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_counted = |replica: &&Replica| !(replica.wasm && replica.container == names::DAPRD);
+        for replica in replicas.iter().filter(is_counted) {
+            let key = (replica.uid.clone(), replica.container.clone(), replica.restarts);
+            incarnations.entry(key).or_insert_with(|| Counters {
+                name: replica.name.clone(),
+                cpu_seconds: 0.0,
+                memory_bytes: 0,
+                read_at: String::new(),
+            });
+        }
     }
 
     fn keep(&self, summary: &Summary, namespace: &str, replicas: &[Replica]) {
@@ -243,6 +260,19 @@ mod tests {
         let usage: Vec<_> =
             counted.usage(&pods).into_iter().map(|usage| (usage.name, usage.cpu_seconds)).collect();
         assert_eq!(usage, [("distributor-1".to_owned(), 3.0)]);
+    }
+
+    #[test]
+    fn a_replica_that_went_before_the_first_look_is_known_and_one_that_is_looked_at_later_counts() {
+        let (pods, counted) = (Pods::default(), Counted::default());
+        pods.applied(pod("a", "distributor", &[("app", true)], false));
+        counted.remember(&pods.replicas());
+        assert_eq!(counted.usage(&pods)[0].cpu_seconds, 0.0);
+        counted.keep(&summary("a", 1_000_000_000, "1"), "spin-lab-main", &pods.replicas());
+        counted.remember(&pods.replicas());
+        pods.deleted("a");
+        let usage = counted.usage(&pods);
+        assert_eq!((usage.len(), usage[0].name.as_str(), usage[0].cpu_seconds), (1, "distributor-1", 1.0));
     }
 
     #[test]

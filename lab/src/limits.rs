@@ -189,7 +189,10 @@ pub const USAGE_ANSWER: Duration = USAGE_FRESH.saturating_add(ANSWER);
 
 /// From the order to end a lab on a cluster until its supervisor must be gone: two tiers of pods, the namespace, what the lab
 /// installed, the last of the logs.
-pub const CLUSTER_DOWN: Duration = Duration::from_secs(600);
+pub const CLUSTER_DOWN: Duration = STOP_GRACE
+    .saturating_mul(9)
+    .saturating_add(NAMESPACE_GONE)
+    .saturating_add(crate::cluster::limits::CHARTS_REMOVED);
 
 /// From a connection to a forwarded address until the cluster must have opened it to the pod.
 pub const FORWARD_CONNECT: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use lab::backend::Part;
 use lab::flow::{self, RunOptions};
 use lab::spec::{BlobStore, LabSpec, Packaging, Role, Stack, Stacks, Topology};
 
-use crate::support::{TestLab, spec, with_replicas};
+use crate::support::{self, TestLab, with_replicas};
 
 const ORDERS: u64 = 1_000;
 
@@ -19,8 +19,12 @@ async fn run(name: &str, spec: LabSpec) {
 }
 
 /// A lab in which nothing is killed: locks as long as by default, so that a slow machine is no failure.
-fn typescript(stack: Stack, topology: Topology, blob: BlobStore) -> LabSpec {
-    LabSpec { blob, lock_seconds: LabSpec::default().lock_seconds, ..spec(stack, topology) }
+fn spec(stack: Stack, topology: Topology) -> LabSpec {
+    LabSpec { lock_seconds: LabSpec::default().lock_seconds, ..support::spec(stack, topology) }
+}
+
+fn on(blob: BlobStore, stack: Stack, topology: Topology) -> LabSpec {
+    LabSpec { blob, ..spec(stack, topology) }
 }
 
 async fn measure(lab: &TestLab) {
@@ -74,22 +78,22 @@ async fn warp_rust_shared_on_azurite() {
 
 #[tokio::test]
 async fn spin_ts_sidecar_on_azurite() {
-    run("spin-ts-sidecar", typescript(Stack::SpinTs, Topology::Sidecar, BlobStore::Azurite)).await;
+    run("spin-ts-sidecar", on(BlobStore::Azurite, Stack::SpinTs, Topology::Sidecar)).await;
 }
 
 #[tokio::test]
 async fn spin_ts_shared_on_the_native_store() {
-    run_shared("spin-ts-shared", typescript(Stack::SpinTs, Topology::Shared, BlobStore::Native)).await;
+    run_shared("spin-ts-shared", on(BlobStore::Native, Stack::SpinTs, Topology::Shared)).await;
 }
 
 #[tokio::test]
 async fn express_ts_sidecar_on_azurite() {
-    run("express-sidecar", typescript(Stack::ExpressTs, Topology::Sidecar, BlobStore::Azurite)).await;
+    run("express-sidecar", on(BlobStore::Azurite, Stack::ExpressTs, Topology::Sidecar)).await;
 }
 
 #[tokio::test]
 async fn express_ts_shared_on_the_native_store() {
-    run_shared("express-shared", typescript(Stack::ExpressTs, Topology::Shared, BlobStore::Native)).await;
+    run_shared("express-shared", on(BlobStore::Native, Stack::ExpressTs, Topology::Shared)).await;
 }
 
 #[tokio::test]
@@ -100,14 +104,12 @@ async fn warp_rust_as_one_static_file() {
 
 #[tokio::test]
 async fn spin_rust_shared_on_the_native_store() {
-    let native = LabSpec { blob: BlobStore::Native, ..spec(Stack::SpinRust, Topology::Shared) };
-    run_shared("spin-native", native).await;
+    run_shared("spin-native", on(BlobStore::Native, Stack::SpinRust, Topology::Shared)).await;
 }
 
 #[tokio::test]
 async fn warp_rust_sidecar_on_the_native_store() {
-    let native = LabSpec { blob: BlobStore::Native, ..spec(Stack::WarpRust, Topology::Sidecar) };
-    run("warp-native", native).await;
+    run("warp-native", on(BlobStore::Native, Stack::WarpRust, Topology::Sidecar)).await;
 }
 
 #[tokio::test]
@@ -127,6 +129,6 @@ async fn a_distributor_in_rust_beside_receivers_in_typescript() {
         receiver_express: Stack::SpinTs,
         receiver_standard: Stack::ExpressTs,
     };
-    let mixed = typescript(Stack::WarpRust, Topology::Shared, BlobStore::Native);
+    let mixed = on(BlobStore::Native, Stack::WarpRust, Topology::Shared);
     run("mixed-ts", LabSpec { stacks, ..mixed }).await;
 }

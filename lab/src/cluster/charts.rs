@@ -140,7 +140,7 @@ fn calls(settings: &Settings, cluster: &Cluster, name: &str, chart: &Chart) -> V
 /// What there is of a chart in a cluster.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// Nothing, or nobody could say: helm finds out.
+    /// Nothing.
     Nothing,
     /// Something of another version.
     Other(String),
@@ -150,17 +150,19 @@ enum Found {
     Ready,
 }
 
-/// Looks for the workloads of a chart in its namespace.
-async fn look(cluster: &Cluster, chart: &Chart) -> Found {
-    let (Some(namespace), Ok(client)) =
-        (&chart.namespace, ready::client(&cluster.kubeconfig, &cluster.context).await)
-    else {
-        return Found::Nothing;
+/// Looks for the workloads of a chart in its namespace. That nobody could say is an error: what somebody else has installed would be
+/// taken for nothing.
+async fn look(cluster: &Cluster, chart: &Chart) -> Result<Found, ClusterError> {
+    let Some(namespace) = &chart.namespace else { return Ok(Found::Nothing) };
+    let client = ready::client(&cluster.kubeconfig, &cluster.context).await?;
+    let refused = |error: kube::Error| ClusterError::Refused {
+        cluster: cluster.name.clone(),
+        answer: format!("what is in namespace {namespace} cannot be listed: {error}"),
     };
     let all = ListParams::default();
-    let deployments = Api::<Deployment>::namespaced(client.clone(), namespace).list(&all).await;
-    let sets = Api::<StatefulSet>::namespaced(client, namespace).list(&all).await;
-    let (Ok(deployments), Ok(sets)) = (deployments, sets) else { return Found::Nothing };
+    let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let deployments = deployments.list(&all).await.map_err(refused)?;
+    let sets = Api::<StatefulSet>::namespaced(client, namespace).list(&all).await.map_err(refused)?;
     // Of each workload its version, the replicas that it should have, and those that it has.
     let of_deployments = deployments.items.iter().map(|one| {
         let wanted = one.spec.as_ref().and_then(|spec| spec.replicas);
@@ -176,12 +178,12 @@ async fn look(cluster: &Cluster, chart: &Chart) -> Found {
         let label = labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/version"));
         match label.map(|label| label.trim_start_matches('v')) {
             Some(label) if label == version => {}
-            other => return Found::Other(other.unwrap_or("unknown").to_owned()),
+            other => return Ok(Found::Other(other.unwrap_or("unknown").to_owned())),
         }
         let ready = has.unwrap_or(0) >= wanted.unwrap_or(1);
         found = if ready && found != Found::Starting { Found::Ready } else { Found::Starting };
     }
-    found
+    Ok(found)
 }
 
 /// Another version than the lab's in a cluster that the lab did not make: others may need it, so it stays.
@@ -216,7 +218,8 @@ impl Ordered {
         if cluster.is_foreign() && self.is_there().await? {
             return Ok(Done::Unchanged);
         }
-        if !cluster.is_foreign() && look(cluster, chart).await == Found::Ready {
+        // On a cluster of the lab's own, helm finds out what could not be asked.
+        if !cluster.is_foreign() && matches!(look(cluster, chart).await, Ok(Found::Ready)) {
             return Ok(Done::Unchanged);
         }
         let secret = (*install == Install::SpinOperator).then_some(OPERATOR_SECRET);
@@ -239,7 +242,7 @@ impl Ordered {
         let Some(namespace) = &chart.namespace else { return Ok(false) };
         let foreign = Foreign::reach(cluster).await?;
         loop {
-            match look(cluster, chart).await {
+            match look(cluster, chart).await? {
                 Found::Ready => return Ok(true),
                 Found::Other(found) => {
                     let (name, namespace, wanted) =

@@ -102,10 +102,7 @@ impl Foreign {
             let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
             for definition in self.definitions(install).await? {
                 let name = definition.metadata.name.clone().unwrap_or_default();
-                // With a definition every object of its kind would go, and these are somebody's.
-                if !self.has_any(&definition).await? {
-                    gone(definitions.delete(&name, &at_once).await).map_err(|error| self.refused(error))?;
-                }
+                gone(definitions.delete(&name, &at_once).await).map_err(|error| self.refused(error))?;
             }
         }
         if made(NAMESPACE) {
@@ -126,9 +123,32 @@ impl Foreign {
         Ok(())
     }
 
-    async fn has_any(&self, definition: &CustomResourceDefinition) -> Result<bool, ClusterError> {
+    /// Whether somebody has made objects of a chart's kinds: they need what the chart installs, its definitions and, as keys of a
+    /// certificate authority do, what is in its namespace. What helm has made is the charts' own.
+    async fn is_needed(&self, install: Install) -> Result<bool, ClusterError> {
+        for definition in self.definitions(install).await? {
+            let objects = self.objects(&definition).await?;
+            let of_helm = |object: &DynamicObject| {
+                let annotations = object.metadata.annotations.as_ref();
+                annotations.is_some_and(|annotations| annotations.contains_key("meta.helm.sh/release-name"))
+            };
+            // What another object has made goes with that one.
+            let owned = |object: &DynamicObject| object.metadata.owner_references.is_some();
+            if objects.iter().any(|object| !of_helm(object) && !owned(object)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn objects(
+        &self,
+        definition: &CustomResourceDefinition,
+    ) -> Result<Vec<DynamicObject>, ClusterError> {
         let spec = &definition.spec;
-        let Some(version) = spec.versions.iter().find(|version| version.served) else { return Ok(false) };
+        let Some(version) = spec.versions.iter().find(|version| version.served) else {
+            return Ok(Vec::new());
+        };
         let resource = ApiResource {
             group: spec.group.clone(),
             version: version.name.clone(),
@@ -137,8 +157,8 @@ impl Foreign {
             plural: spec.names.plural.clone(),
         };
         let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        let some = objects.list(&ListParams::default().limit(1)).await;
-        Ok(!some.map_err(|error| self.refused(error))?.items.is_empty())
+        let all = objects.list(&ListParams::default().limit(limits::OBJECTS_LOOKED_AT)).await;
+        Ok(all.map_err(|error| self.refused(error))?.items)
     }
 }
 
@@ -159,21 +179,30 @@ pub(super) fn uninstall(cluster: &Cluster, release: &str, namespace: &str) -> Ca
         .within(limits::CHART_REMOVED + limits::LOOK)
 }
 
-/// Removes the charts that labs have installed on a cluster that none has made, unless there is a lab on it. Gives their names.
+/// Removes the charts that labs have installed on a cluster that none has made, unless there is a lab on it, or somebody has made
+/// objects of a chart's kinds. Gives their names.
 ///
 /// # Errors
 /// Fails where the cluster refuses or helm fails; what is left then keeps its note.
 pub async fn remove(settings: &Settings, cluster: &Cluster) -> Result<Vec<String>, ClusterError> {
     let foreign = Foreign::reach(cluster).await?;
     let mut removed = Vec::new();
-    if foreign.is_used(None).await? {
-        return Ok(removed);
-    }
     // What needs another goes before it.
     for install in [Install::SpinOperator, Install::CertManager, Install::Dapr] {
         let Some(chart) = settings.versions.charts.get(install.name()) else { continue };
         let Some(namespace) = &chart.namespace else { continue };
         let Some(note) = foreign.noted(namespace).await? else { continue };
+        // Each time anew: a removal takes its time, and another lab may have come.
+        if foreign.is_used(None).await? {
+            return Ok(removed);
+        }
+        if foreign.is_needed(install).await? {
+            tracing::info!(
+                chart = install.name(),
+                "stays: there are objects of its kinds that no lab has made"
+            );
+            continue;
+        }
         let release = chart.release.as_deref().unwrap_or(install.name());
         uninstall(cluster, release, namespace).run().await?;
         foreign.forget(install, namespace, &note).await?;

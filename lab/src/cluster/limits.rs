@@ -40,3 +40,13 @@ pub const EVIDENCE_LINES: u32 = 500;
 
 /// Events that are saved when a cluster fails.
 pub const EVIDENCE_EVENTS: u32 = 1_000;
+
+/// How many objects of one kind are looked at, to see whether somebody needs a chart.
+pub const OBJECTS_LOOKED_AT: u32 = 500;
+
+/// All charts of a foreign cluster, each with its namespace.
+pub const CHARTS_REMOVED: Duration =
+    CHART_REMOVED.saturating_mul(2).saturating_add(LOOK).saturating_mul(CHARTS);
+
+/// The charts that a lab may install.
+const CHARTS: u32 = 3;

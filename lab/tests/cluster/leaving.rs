@@ -142,3 +142,68 @@ fn an_install_that_was_left_half_made_is_removed_and_made_anew() {
         assert_eq!(helm(&fakes), ["helm uninstall dapr --namespace", "helm upgrade --install dapr"]);
     });
 }
+
+#[test]
+fn a_namespace_of_somebody_else_is_still_there_after_the_start_that_was_refused() {
+    case(
+        "leaving::a_namespace_of_somebody_else_is_still_there_after_the_start_that_was_refused",
+        async |fakes| {
+            furnish(&fakes);
+            put_dapr(&fakes);
+            fakes.install(&[]);
+            let mine = "/api/v1/namespaces/spin-lab-main";
+            let (labels, another) = (
+                json!({ "app.kubernetes.io/managed-by": "spin-lab", "spin-lab/lab": "main" }),
+                "another checkout",
+            );
+            for (labels, said) in
+                [(json!({}), "was not made by a lab"), (labels, "of a lab of another checkout")]
+            {
+                let mut namespace = namespace("spin-lab-main", labels);
+                namespace["metadata"]["annotations"] = json!({ "spin-lab/workspace": another });
+                fakes.api.has(mine, namespace);
+                let lab = backend(&fakes);
+                let error = lab.up().await.expect_err("it is not the lab's");
+                assert!(error.to_string().contains(said), "{error}");
+                lab.down().await;
+                assert!(fakes.api.object(mine).is_some(), "{said}");
+                assert!(!fakes.api.requests().iter().any(|request| request.starts_with("DELETE")), "{said}");
+            }
+        },
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_about_is_not_taken_for_absent() {
+    case("leaving::what_cannot_be_asked_about_is_not_taken_for_absent", async |fakes| {
+        furnish(&fakes);
+        put_dapr(&fakes);
+        fakes.install(&[]);
+        let sets = "GET /apis/apps/v1/namespaces/dapr-system/statefulsets";
+        fakes.api.once(sets, 500, crate::fakes::failure(500, "etcd is busy"));
+        let lab = backend(&fakes);
+        let error = lab.up().await.expect_err("nobody knows what is there");
+        assert!(error.to_string().contains("etcd is busy"), "{error}");
+        assert_eq!(helm(&fakes), Vec::<String>::new());
+        lab.down().await;
+        assert_eq!(helm(&fakes), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_chart_stays_while_somebody_has_objects_of_its_kinds() {
+    case("leaving::a_chart_stays_while_somebody_has_objects_of_its_kinds", async |fakes| {
+        furnish(&fakes);
+        fakes.install(&[]);
+        let lab = up_with_dapr(&fakes).await;
+        definition(&fakes, "components", "dapr.io");
+        let theirs = "/apis/dapr.io/v1alpha1/components";
+        let component = json!({ "kind": "components", "apiVersion": "dapr.io/v1alpha1", "metadata": { "name": "theirs" } });
+        fakes.api.put(theirs, 200, crate::fakes::list("components", "dapr.io/v1alpha1", vec![component]));
+        fakes.calls();
+        lab.down().await;
+        assert_eq!(helm(&fakes), Vec::<String>::new());
+        let note = fakes.api.object(SYSTEM).expect("it stays");
+        assert_eq!(note["metadata"]["annotations"]["spin-lab/installed"], "release namespace definitions");
+    });
+}

@@ -114,6 +114,8 @@ struct House {
     failure: Mutex<Option<Failure>>,
     cluster: OnceLock<Cluster>,
     reached: OnceLock<Reached>,
+    /// Set once the namespace is the lab's: before, nothing there is its to remove.
+    taken: OnceLock<()>,
     images: OnceLock<InRegistry>,
     endpoints: OnceLock<Endpoints>,
     dapr_version: OnceLock<String>,
@@ -157,6 +159,7 @@ impl KubernetesBackend {
                 failure: Mutex::default(),
                 cluster: OnceLock::new(),
                 reached: OnceLock::new(),
+                taken: OnceLock::new(),
                 images: OnceLock::new(),
                 endpoints: OnceLock::new(),
                 dapr_version: OnceLock::new(),
@@ -371,7 +374,7 @@ impl House {
     /// Dapr first, then applications, then the rest with the namespace, so that what is in flight is settled.
     async fn end(&self) {
         locked(&self.forwards).clear();
-        if let Some(reached) = self.reached.get() {
+        if let (Some(reached), Some(())) = (self.reached.get(), self.taken.get()) {
             for tier in [Tier::Dapr, Tier::Applications] {
                 if let Err(error) = self.stop_tier(&reached.client, tier).await {
                     tracing::warn!(cause = %error, "a part did not stop in order");

@@ -152,6 +152,7 @@ impl House {
                 )));
             }
         }
+        let _ = self.taken.set(());
         self.record(self.cluster()?).write(&self.files)?;
         let namespace = manifests::own_namespace(&self.spec.name, &workspace);
         apply::apply(client, &[namespace], self.patience.webhook).await?;
@@ -225,6 +226,10 @@ fn cause(failed: StepFailed) -> LabError {
     let StepFailed { step, took, stopped, source } = failed;
     let source = match source.downcast::<LabError>() {
         Ok(error) => return *error,
+        Err(other) => other,
+    };
+    let source = match source.downcast::<ClusterError>() {
+        Ok(error) => return (*error).into(),
         Err(other) => other,
     };
     match source.downcast::<CallError>() {

@@ -264,7 +264,7 @@ async fn build_what_is_missing(spec: &LabSpec) {
 }
 
 /// What parts say while a peer of theirs is gone. Each is a message of its own, as far as it is the same every time.
-const BROKEN_CONNECTIONS: [&str; 9] = [
+const BROKEN_CONNECTIONS: [&str; 10] = [
     // Dapr on its way to an application; what an application refuses reads otherwise.
     r#"error invoking app: Post \"http://127.0.0.1:"#,
     r#"error invoking app: Post \"http://distributor:"#,
@@ -276,6 +276,7 @@ const BROKEN_CONNECTIONS: [&str; 9] = [
     // A Dapr that is told to go gives back what it has not begun with; on a cluster a killed one is told so a second before.
     "input binding is closed",
     "link was closed by user",
+    "couldn't find output binding",
     // What a real daprd had fetched before a burst of failures may have lost its short lock when its turn comes: it is delivered again.
     ": (locklost): ",
 ];

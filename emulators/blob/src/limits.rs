@@ -29,6 +29,9 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of the log that need not count, beyond as many as do, before the oldest segment is cleaned.
 pub const LOG_GARBAGE_BYTES: u64 = 128 << 20;
 
+/// Pause after the log could not be cleaned (usually: no space left).
+pub const CLEAN_RETRY: Duration = Duration::from_secs(5);
+
 /// Most bytes that all blobs together may take unless told otherwise, counted with names, metadata and overhead.
 pub const DEFAULT_MEMORY_LIMIT_MIB: u64 = 4096;
 

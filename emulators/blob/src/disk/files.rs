@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::OpenError;
+use super::log::Log;
 use crate::error::StorageError;
 
 /// All files of a data directory.
@@ -19,8 +20,12 @@ pub struct Files {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
-struct Shared(Mutex<Known>);
+#[derive(Debug)]
+struct Shared {
+    known: Mutex<Known>,
+    /// Told when a file is dead, so that it does not wait for the next record.
+    log: Arc<Log>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -34,7 +39,7 @@ struct Known {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,11 +77,19 @@ impl ContentFile {
 
 impl Drop for ContentFile {
     fn drop(&mut self) {
+        if self.size_bytes() == 0 {
+            // No record names it, so there is none to wait for.
+            remove(&self.path);
+            return;
+        }
         let mut known = self.shared.lock();
         known.alive.remove(&self.id);
-        if !known.closed {
-            known.dead.push(self.id);
+        if known.closed {
+            return;
         }
+        known.dead.push(self.id);
+        drop(known);
+        self.shared.log.freed();
     }
 }
 
@@ -119,14 +132,15 @@ impl FileWriter {
 }
 
 impl Files {
-    /// The files below `directory`, which is made if it is not there.
+    /// The files below `directory`, which is made if it is not there; `log` has the records that name them.
     ///
     /// # Errors
     /// `Io`.
-    pub fn open(directory: PathBuf) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(&directory).map_err(OpenError::io("create", &directory))?;
+    pub fn open(directory: PathBuf, log: &Arc<Log>) -> Result<Self, OpenError> {
+        create_directory(&directory)?;
         let last = ids(&directory)?.last().copied().unwrap_or(0);
-        Ok(Self { directory, next_id: AtomicU64::new(last + 1), shared: Arc::default() })
+        let shared = Arc::new(Shared { known: Mutex::default(), log: Arc::clone(log) });
+        Ok(Self { directory, next_id: AtomicU64::new(last + 1), shared })
     }
 
     /// Begins a file.
@@ -186,11 +200,7 @@ impl Files {
 
     /// Removes files.
     pub fn remove(&self, ids: Vec<u64>) {
-        for path in ids.into_iter().map(|id| self.path(id)) {
-            if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove content that nobody needs");
-            }
-        }
+        ids.into_iter().for_each(|id| remove(&self.path(id)));
     }
 
     /// From here on what is dropped stays: it is the program that ends, not the blob.
@@ -206,6 +216,26 @@ fn ids(directory: &Path) -> Result<BTreeSet<u64>, OpenError> {
     let entries = std::fs::read_dir(directory).map_err(OpenError::io("list", directory))?;
     let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     Ok(entries.filter_map(number).collect())
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "cannot remove content that nobody needs");
+    }
+}
+
+/// Makes a directory that is not there, and the way to it, durably.
+///
+/// # Errors
+/// `Io`.
+pub fn create_directory(directory: &Path) -> Result<(), OpenError> {
+    let new: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
+    std::fs::create_dir_all(directory).map_err(OpenError::io("create", directory))?;
+    for parent in new.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        sync_directory(parent).map_err(OpenError::io("sync", parent))?;
+    }
+    Ok(())
 }
 
 /// Makes the names in a directory durable.

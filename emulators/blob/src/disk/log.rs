@@ -12,14 +12,15 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::OpenError;
-use super::files::{refused, sync_directory};
+use super::files::{create_directory, refused, sync_directory};
 use super::record::{self, FRAME_BYTES, Record};
 use crate::error::StorageError;
-use crate::limits::{LOG_GARBAGE_BYTES, SEGMENT_BYTES};
+use crate::limits::{CLEAN_RETRY, LOG_GARBAGE_BYTES, SEGMENT_BYTES};
 
 /// How large the log may grow; tests have it smaller.
 #[derive(Debug, Clone, Copy)]
@@ -28,11 +29,13 @@ pub struct LogLimits {
     pub segment_bytes: u64,
     /// See [`LOG_GARBAGE_BYTES`].
     pub garbage_bytes: u64,
+    /// See [`CLEAN_RETRY`].
+    pub clean_retry: Duration,
 }
 
 impl Default for LogLimits {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, garbage_bytes: LOG_GARBAGE_BYTES }
+        Self { segment_bytes: SEGMENT_BYTES, garbage_bytes: LOG_GARBAGE_BYTES, clean_retry: CLEAN_RETRY }
     }
 }
 
@@ -126,11 +129,13 @@ pub struct Log {
     directory: PathBuf,
     limits: LogLimits,
     state: Mutex<State>,
-    /// Something was appended, a segment began, or the log is closed.
+    /// Something was appended, a segment began, something counts no more, or the log is closed.
     changed: Condvar,
     /// Records that were appended so far; written under the lock, read without.
     appended: AtomicU64,
     progress: watch::Sender<Progress>,
+    /// Held while a sync runs and until its failure is known; see [`Log::sync`].
+    syncing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -156,7 +161,7 @@ impl Log {
     /// # Errors
     /// `Io`.
     pub fn open(directory: PathBuf, limits: LogLimits) -> Result<(Self, Vec<Arc<Segment>>), OpenError> {
-        std::fs::create_dir_all(&directory).map_err(OpenError::io("create", &directory))?;
+        create_directory(&directory)?;
         let entries = std::fs::read_dir(&directory).map_err(OpenError::io("list", &directory))?;
         let id = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.ok()?.file_name().to_str()?.strip_suffix(".log")?.parse::<u64>().ok()
@@ -170,6 +175,7 @@ impl Log {
             changed: Condvar::new(),
             appended: AtomicU64::new(0),
             progress: watch::Sender::new(Progress::default()),
+            syncing: Mutex::default(),
         };
         let segments = ids.into_iter().map(|id| log.segment(id, false)).collect::<Result<_, _>>()?;
         Ok((log, segments))
@@ -228,7 +234,7 @@ impl Log {
         let Some(last) = state.segments.back() else { return Ok(()) };
         // Nothing of a write that failed may stay behind the last record.
         last.file.set_len(state.tail).map_err(refused)?;
-        last.file.sync_data().map_err(|error| self.fail(error))?;
+        self.sync(last)?;
         let next = self
             .segment(last.id + 1, true)
             .map_err(|error| StorageError::DiskRefuses { detail: error.to_string() })?;
@@ -260,20 +266,20 @@ impl Log {
     }
 
     /// See [`super::Disk::keep_synced`].
-    pub fn keep_synced<D>(&self, take_dead: impl Fn() -> D, remove: impl Fn(D)) {
+    pub fn keep_synced(&self, take_dead: impl Fn() -> Vec<u64>, remove: impl Fn(Vec<u64>)) {
         let mut synced = 0;
         loop {
             let mut state = self.lock();
-            while self.appended.load(Ordering::Acquire) == synced && !state.closed {
+            let mut dead = take_dead();
+            while self.appended.load(Ordering::Acquire) == synced && dead.is_empty() && !state.closed {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                dead = take_dead();
             }
             // A file is dead by a record that was appended before: asked for in this order, that one is synced now.
-            let dead = take_dead();
             let (target, last, closed) =
                 (self.appended.load(Ordering::Acquire), state.segments.back().cloned(), state.closed);
             drop(state);
-            if let Some(Err(error)) = last.map(|segment| segment.file.sync_data()) {
-                self.fail(error);
+            if last.is_some_and(|segment| self.sync(&segment).is_err()) {
                 return;
             }
             synced = target;
@@ -289,7 +295,7 @@ impl Log {
     pub fn next_to_clean(&self) -> Option<Arc<Segment>> {
         let mut state = self.lock();
         loop {
-            if state.closed {
+            if state.closed || self.progress.borrow().failed {
                 return None;
             }
             let live: u64 =
@@ -297,11 +303,23 @@ impl Log {
             if state.segments.len() > 1 && state.sealed_bytes > 2 * live + self.limits.garbage_bytes {
                 return state.segments.front().cloned();
             }
-            let segments = state.segments.len();
-            while state.segments.len() == segments && !state.closed {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// See [`super::Disk::pause_cleaning`].
+    pub fn pause_cleaning(&self) {
+        let state = self.lock();
+        // How it ended is seen by who looks for the next segment.
+        drop(self.changed.wait_timeout_while(state, self.limits.clean_retry, |state| !state.closed));
+    }
+
+    /// See [`super::Disk::freed`].
+    pub fn freed(&self) {
+        // Under the lock, so that nobody is between looking and waiting.
+        let state = self.lock();
+        self.changed.notify_all();
+        drop(state);
     }
 
     /// See [`super::Disk::remove_oldest`].
@@ -312,8 +330,7 @@ impl Log {
             return;
         }
         // What was moved out of it is behind: in the last segment, or in one that was synced when the next began.
-        if let Some(Err(error)) = state.segments.back().map(|last| last.file.sync_data()) {
-            self.fail(error);
+        if state.segments.back().is_none_or(|last| self.sync(last).is_err()) {
             return;
         }
         state.segments.pop_front();
@@ -330,18 +347,34 @@ impl Log {
         self.changed.notify_all();
     }
 
+    /// Syncs a segment. Linux tells of a lost write once: a sync after one that failed succeeds, and says nothing about
+    /// what was lost. So none is believed after that, and they follow each other.
+    ///
+    /// # Errors
+    /// `DiskRefuses`, now and from here on.
+    fn sync(&self, segment: &Segment) -> Result<(), StorageError> {
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.progress.borrow().failed {
+            return Err(StorageError::DiskRefuses { detail: "an earlier write was lost".to_owned() });
+        }
+        segment.file.sync_data().map_err(|error| self.fail(error))
+    }
+
     /// Nobody knows any more what is on the disk: nothing is promised from here on.
-    fn fail(&self, error: std::io::Error) -> StorageError {
+    pub(super) fn fail(&self, error: std::io::Error) -> StorageError {
         self.progress.send_modify(|progress| progress.failed = true);
+        self.changed.notify_all();
         refused(error)
     }
 
     fn segment(&self, id: u64, is_new: bool) -> Result<Arc<Segment>, OpenError> {
         let path = self.directory.join(format!("{id:010}.log"));
-        let file = OpenOptions::new().read(true).write(true).create_new(is_new).open(&path);
+        // One that is there already began when the disk was full, and has nothing yet.
+        let file = OpenOptions::new().read(true).write(true).create(is_new).truncate(is_new).open(&path);
         let file = file.map_err(OpenError::io("open", &path))?;
         if is_new {
             file.write_all_at(MAGIC, 0).map_err(OpenError::io("write", &path))?;
+            file.sync_data().map_err(OpenError::io("sync", &path))?;
         }
         Ok(Arc::new(Segment { id, path, file, live_bytes: AtomicU64::new(0) }))
     }

@@ -87,7 +87,7 @@ impl OpenError {
 /// An open data directory.
 #[derive(Debug)]
 pub struct Disk {
-    log: Log,
+    log: Arc<Log>,
     files: Files,
     /// Unlocked when it is closed, also by the end of the program.
     _lock: File,
@@ -104,15 +104,16 @@ impl Disk {
         limits: LogLimits,
         mut apply: impl FnMut(&Self, Record<'static>, Place, InRecord) -> Result<(), OpenError>,
     ) -> Result<Arc<Self>, OpenError> {
-        std::fs::create_dir_all(directory).map_err(OpenError::io("create", directory))?;
+        files::create_directory(directory)?;
         let path = directory.join("lock");
         let lock = File::create(&path).map_err(OpenError::io("open", &path))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse { path: directory.to_owned() },
             TryLockError::Error(source) => OpenError::Io { what: "lock", path, source },
         })?;
-        let files = Files::open(directory.join("content"))?;
         let (log, segments) = Log::open(directory.join("log"), limits)?;
+        let log = Arc::new(log);
+        let files = Files::open(directory.join("content"), &log)?;
         let disk = Arc::new(Self { log, files, _lock: lock });
         for (number, segment) in segments.iter().enumerate() {
             let is_last = number + 1 == segments.len();
@@ -165,11 +166,21 @@ impl Disk {
         self.log.keep_synced(|| self.files.take_dead(), |dead| self.files.remove(dead));
     }
 
-    /// Waits until a segment is worth cleaning, and returns the oldest; `None` once the disk is closed. For a thread
-    /// of its own.
+    /// Waits until a segment is worth cleaning, and returns the oldest; `None` once the disk is closed or has failed.
+    /// For a thread of its own.
     #[must_use]
     pub fn next_to_clean(&self) -> Option<Arc<Segment>> {
         self.log.next_to_clean()
+    }
+
+    /// Waits before cleaning is tried again, at most until the disk is closed.
+    pub fn pause_cleaning(&self) {
+        self.log.pause_cleaning();
+    }
+
+    /// Many records count no more: there may be something to clean.
+    pub fn freed(&self) {
+        self.log.freed();
     }
 
     /// Gives every record of a segment to `visit`.
@@ -184,7 +195,7 @@ impl Disk {
         log::replay(segment, false, |record, place, _| visit(record, place))
     }
 
-    /// Removes the oldest segment, of which nothing counts any more, once that is on the disk.
+    /// Removes the oldest segment, of which nothing counts any more, once that is on the disk; not after a failure.
     pub fn remove_oldest(&self, segment: &Arc<Segment>) {
         self.log.remove_oldest(segment);
     }
@@ -195,3 +206,6 @@ impl Disk {
         self.log.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

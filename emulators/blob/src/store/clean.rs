@@ -14,8 +14,8 @@ impl Stores {
     pub fn keep_clean(&self, disk: &Disk) {
         while let Some(segment) = disk.next_to_clean() {
             if let Err(error) = self.clean(disk, &segment) {
-                tracing::error!(%error, "cannot clean the log; it grows until the program is started again");
-                return;
+                tracing::error!(%error, "cannot clean the log; it grows until that is possible again");
+                disk.pause_cleaning();
             }
         }
     }

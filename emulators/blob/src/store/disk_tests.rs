@@ -8,7 +8,8 @@ use crate::checksum::Hasher;
 use crate::content::{Content, Part, Reader};
 use crate::disk::LogLimits;
 
-const LIMITS: LogLimits = LogLimits { segment_bytes: 16 << 10, garbage_bytes: 64 << 10 };
+const LIMITS: LogLimits =
+    LogLimits { segment_bytes: 16 << 10, garbage_bytes: 64 << 10, clean_retry: Duration::from_millis(1) };
 const CONTENT_BYTES: usize = 1000;
 
 fn open(directory: &Path) -> Stores {

@@ -113,6 +113,9 @@ impl Store {
         // Freeing many records takes a while: not while others wait for the containers.
         drop(containers);
         drop(removed);
+        if let Some(disk) = self.shared.disk() {
+            disk.freed();
+        }
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use super::files::{create_directory, refused, sync_directory};
 use super::record::{self, FRAME_BYTES, Record};
 use crate::error::StorageError;
 use crate::limits::{CLEAN_RETRY, LOG_GARBAGE_BYTES, SEGMENT_BYTES};
+use crate::time;
 
 /// How large the log may grow; tests have it smaller.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,9 @@ impl Default for LogLimits {
 
 /// First bytes of a segment: the name and version of what follows.
 const MAGIC: &[u8; 8] = b"BLOBLOG1";
+
+const NOT_WHOLE: &str = "a record is not whole, and that is not the end of the log";
+const UNKNOWN: &str = "a record is whole but not understood; a newer version may have written it";
 
 /// A file of the log.
 #[derive(Debug)]
@@ -409,6 +413,9 @@ pub fn replay(
             next_frame(&mut reader, &mut bytes, size - offset).map_err(io("read"))?
         {
             let Some(found) = record::decode(&bytes) else { break };
+            // Whole, so it was answered: never cut off.
+            let found =
+                found.map_err(|_| OpenError::Damaged { path: segment.path.clone(), offset, why: UNKNOWN })?;
             debug_assert_eq!(bytes.len(), FRAME_BYTES + head + content);
             let end = offset + bytes.len() as u64;
             visit(found, Place::new(segment, offset, bytes.len()), InRecord::new(segment, end, content))?;
@@ -422,7 +429,7 @@ pub fn replay(
     }
     // A segment without its first bytes is one that began when the power failed; anything else there is not ours.
     if !may_be_torn || (offset == 0 && size > MAGIC.len() as u64) {
-        return Err(OpenError::Damaged { path: segment.path.clone(), offset });
+        return Err(OpenError::Damaged { path: segment.path.clone(), offset, why: NOT_WHOLE });
     }
     cut_off(segment, offset, size).map_err(io("cut off the torn end of"))
 }
@@ -430,16 +437,24 @@ pub fn replay(
 /// Cuts off what is behind `offset`. It is kept beside the segment: no answer rested on it if the power or the program
 /// failed, but somebody may want to look if it was the disk.
 fn cut_off(segment: &Segment, offset: u64, size: u64) -> std::io::Result<()> {
-    let kept = segment.path.with_extension("torn");
+    // A name of its own: an earlier one is kept too.
+    let kept = segment.path.with_extension(format!("{}.torn", time::unix_us()));
     tracing::warn!(
         path = %segment.path.display(), offset, bytes = size - offset, kept = %kept.display(),
         "the end of the log is torn, as a failure of power or program leaves it; cut off"
     );
-    let mut torn = segment.file.try_clone()?;
-    torn.seek(SeekFrom::Start(offset))?;
-    std::io::copy(&mut torn, &mut File::create(&kept)?)?;
+    let copied = segment.file.try_clone().and_then(|mut torn| {
+        torn.seek(SeekFrom::Start(offset))?;
+        std::io::copy(&mut torn, &mut File::create_new(&kept)?)
+    });
+    if let Err(error) = copied {
+        // On a full disk what was answered matters more.
+        tracing::warn!(path = %kept.display(), %error, "cannot keep the torn end whole");
+    }
     segment.file.set_len(offset.max(MAGIC.len() as u64))?;
-    segment.file.write_all_at(MAGIC, 0)?;
+    if offset == 0 {
+        segment.file.write_all_at(MAGIC, 0)?;
+    }
     segment.file.sync_data()
 }
 

@@ -46,8 +46,8 @@ pub enum OpenError {
     },
     /// A record that was once on the disk cannot be read any more. Only the end of the last segment may be torn.
     #[error(
-        "{} is damaged at byte {offset}, and that is not the end of the log; restore the directory from a copy, or \
-         move the file away to lose what is in it",
+        "{} is damaged at byte {offset}: {why}; restore the directory from a copy, or move the file away to lose what \
+         is in it",
         path.display()
     )]
     Damaged {
@@ -55,6 +55,8 @@ pub enum OpenError {
         path: PathBuf,
         /// Where the first bad record begins.
         offset: u64,
+        /// What is wrong there.
+        why: &'static str,
     },
     /// A record of an account that nobody named.
     #[error(

@@ -82,3 +82,20 @@ fn content_that_nobody_needs_goes_without_a_further_record() {
     });
     assert!(!content.exists());
 }
+
+/// It used to be cut off as if it were torn, with everything behind it, though it was answered.
+#[test]
+fn a_record_that_is_whole_but_not_understood_is_refused() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let (disk, _) = open(directory.path());
+    disk.append(&deleted("a"), &[]).expect("there is room");
+    drop(disk);
+    let (log, json) = (directory.path().join("log/0000000001.log"), br#"{"Later":{}}"#);
+    let sizes = [u32::try_from(json.len()).expect("small").to_le_bytes(), [0; 4]].concat();
+    let crc64 = crate::checksum::crc64_of(&[&sizes, json]).to_le_bytes();
+    let bytes = [&std::fs::read(&log).expect("it is there")[..], &sizes, &crc64, json].concat();
+    std::fs::write(&log, &bytes).expect("it can be written");
+    let opened = Disk::open(directory.path(), LIMITS, |_, _, _, _| Ok(()));
+    assert!(matches!(opened, Err(OpenError::Damaged { .. })));
+    assert_eq!(std::fs::read(&log).expect("it is there"), bytes, "nothing was cut off");
+}

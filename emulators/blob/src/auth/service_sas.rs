@@ -13,8 +13,8 @@ const RESOURCE_VERSION: &str = "2018-11-09";
 /// First version whose string to sign has the encryption scope.
 const ENCRYPTION_SCOPE_VERSION: &str = "2020-12-06";
 
-/// First version in which the resource begins with the service's name.
-const SERVICE_NAME_VERSION: &str = "2015-02-21";
+/// First version whose string to sign has addresses and protocol.
+const ADDRESS_VERSION: &str = "2015-04-05";
 
 /// Fields that only a user delegation SAS has.
 const DELEGATION_FIELDS: [&str; 3] = ["skoid", "sktid", "skv"];
@@ -66,8 +66,8 @@ fn canonicalized_resource(account: &str, kind: &str, resource: &Resource) -> Res
 
 fn string_to_sign(resource: &str, query: &Query) -> Result<String, StorageError> {
     let version = required(query, "sv")?;
-    if version < SERVICE_NAME_VERSION {
-        return Err(authentication_failed(format!("sv={version} is older than {SERVICE_NAME_VERSION}")));
+    if version < ADDRESS_VERSION {
+        return Err(authentication_failed(format!("sv={version} is older than {ADDRESS_VERSION}")));
     }
     let mut fields =
         vec![text(query, "sp"), text(query, "st"), text(query, "se"), resource, text(query, "si")];

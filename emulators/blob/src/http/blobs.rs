@@ -22,6 +22,9 @@ use crate::{limits, time};
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 const BLOB_CONTENT_MD5: HeaderName = HeaderName::from_static("x-ms-blob-content-md5");
 const CONTENT_CRC64: HeaderName = HeaderName::from_static("x-ms-content-crc64");
+/// Asked for with a range only ("Get Blob").
+const RANGE_MD5: &str = "x-ms-range-get-content-md5";
+const RANGE_CRC64: &str = "x-ms-range-get-content-crc64";
 const SERVER_ENCRYPTED: HeaderName = HeaderName::from_static("x-ms-request-server-encrypted");
 
 /// What a list of blobs may be asked to include. Nothing here has snapshots, versions, tags or leases, so a list
@@ -172,6 +175,13 @@ pub fn set_checksum_as_sent(answer: &mut Answer, sent: SentChecksum, checksums: 
 /// Get Blob, whole or a range.
 pub fn get(call: &Call<'_>, container: &str, name: &str) -> Result<Answer, StorageError> {
     let blob = find(call, container, name)?;
+    let wanted = |name| headers::is_true(call.headers, name);
+    let (md5_wanted, crc64_wanted) = (wanted(RANGE_MD5), wanted(RANGE_CRC64));
+    let has_range = ["range", "x-ms-range"].iter().any(|name| call.headers.contains_key(*name));
+    if (md5_wanted || crc64_wanted) && !has_range {
+        let name = if md5_wanted { RANGE_MD5 } else { RANGE_CRC64 }.to_owned();
+        return Err(StorageError::InvalidHeaderValue { name, value: "true".to_owned() });
+    }
     let Some(range) = headers::range(call.headers, blob.size_bytes())? else {
         let mut answer = answer::content(StatusCode::OK, &blob, 0..blob.size_bytes());
         describe(call, &mut answer, &blob);
@@ -180,9 +190,6 @@ pub fn get(call: &Call<'_>, container: &str, name: &str) -> Result<Answer, Stora
         }
         return Ok(answer);
     };
-    let wanted = |name| headers::is_true(call.headers, name);
-    let (md5_wanted, crc64_wanted) =
-        (wanted("x-ms-range-get-content-md5"), wanted("x-ms-range-get-content-crc64"));
     if md5_wanted && crc64_wanted {
         return Err(StorageError::BothChecksums);
     }

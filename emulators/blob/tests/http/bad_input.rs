@@ -43,6 +43,13 @@ fn headers_that_cannot_be_taken_are_refused_by_name() {
     ] {
         assert_eq!(server.signed("PUT", "/box/a", headers, b"x").refusal(), (status, code), "{code}");
     }
+    assert_eq!(server.put("/box/there", &[], b"x").status, 201);
+    for name in ["x-ms-range-get-content-md5", "x-ms-range-get-content-crc64"] {
+        let without_range = server.signed("GET", "/box/there", &[(name, "true")], b"");
+        assert_eq!(without_range.refusal(), (400, "InvalidHeaderValue"), "{name}");
+        let whole = [(name, "true"), ("x-ms-range", "bytes=0-")];
+        assert_eq!(server.signed("GET", "/box/there", &whole, b"").status, 206, "{name}");
+    }
     let version = server.unsigned("GET", "/devstoreaccount1?comp=list", &[("x-ms-version", "latest")], b"");
     assert_eq!(version.refusal(), (400, "InvalidHeaderValue"));
     assert_eq!(server.signed("GET", "/box/a", &[], b"").refusal(), (404, "BlobNotFound"));

@@ -42,9 +42,12 @@ pub enum StorageError {
         /// What is wrong with it.
         detail: String,
     },
-    /// A lease id was sent; no blob or container here is ever leased.
+    /// A lease id was sent in an operation on a blob; nothing here is ever leased.
     #[error("A lease ID was specified, but there is currently no lease on the resource.")]
     LeaseNotPresent,
+    /// As before, in an operation on a container.
+    #[error("A lease ID was specified, but there is currently no lease on the container.")]
+    LeaseNotPresentOnContainer,
     /// The range begins behind the end of the blob.
     #[error("The range specified is invalid for the current size of the resource.")]
     InvalidRange {
@@ -242,6 +245,7 @@ impl StorageError {
             Self::SourceConditionNotMet => (412, "SourceConditionNotMet"),
             Self::CannotVerifyCopySource { .. } => (404, "CannotVerifyCopySource"),
             Self::LeaseNotPresent => (412, "LeaseNotPresentWithBlobOperation"),
+            Self::LeaseNotPresentOnContainer => (412, "LeaseNotPresentWithContainerOperation"),
             Self::InvalidRange { .. } => (416, "InvalidRange"),
             Self::AuthorizationFailure => (403, "AuthorizationFailure"),
             Self::AuthenticationFailed { .. } => (403, "AuthenticationFailed"),

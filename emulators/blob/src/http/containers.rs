@@ -10,7 +10,7 @@ use super::headers;
 use super::service::{Call, max_results};
 use super::xml::{self, ListHead};
 use crate::error::StorageError;
-use crate::store::ContainerProperties;
+use crate::store::{Conditions, ContainerProperties};
 use crate::{limits, time};
 
 /// Containers with names that the rules for names do not allow, but that exist.
@@ -53,7 +53,7 @@ pub fn create(call: &Call<'_>, name: &str) -> Result<Answer, StorageError> {
 
 /// Get Container Properties, and Get Container Metadata.
 pub fn properties(call: &Call<'_>, name: &str) -> Result<Answer, StorageError> {
-    headers::conditions(call.headers)?;
+    conditions(call)?;
     let properties = call.store.container(name)?.properties();
     let mut answer = with_version(StatusCode::OK, &properties);
     answer::set_metadata(&mut answer, &properties.metadata);
@@ -74,15 +74,23 @@ pub fn properties(call: &Call<'_>, name: &str) -> Result<Answer, StorageError> {
 
 /// Set Container Metadata.
 pub fn set_metadata(call: &Call<'_>, name: &str) -> Result<Answer, StorageError> {
-    let (metadata, conditions) = (headers::metadata(call.headers)?, headers::conditions(call.headers)?);
+    let (metadata, conditions) = (headers::metadata(call.headers)?, conditions(call)?);
     let properties = call.store.set_container_metadata(name, metadata, &conditions, time::unix_us())?;
     Ok(with_version(StatusCode::OK, &properties))
 }
 
 /// Delete Container.
 pub fn delete(call: &Call<'_>, name: &str) -> Result<Answer, StorageError> {
-    call.store.delete_container(name, &headers::conditions(call.headers)?)?;
+    call.store.delete_container(name, &conditions(call)?)?;
     Ok(answer::empty(StatusCode::ACCEPTED))
+}
+
+/// The conditional headers, with a refusal that speaks of containers.
+fn conditions(call: &Call<'_>) -> Result<Conditions, StorageError> {
+    headers::conditions(call.headers).map_err(|error| match error {
+        StorageError::LeaseNotPresent => StorageError::LeaseNotPresentOnContainer,
+        error => error,
+    })
 }
 
 /// The rules for a container's name ("Naming and referencing containers, blobs, and metadata").

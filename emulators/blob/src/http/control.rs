@@ -1,5 +1,6 @@
 //! `/_emulator/…`: the clock and the recorder, which Azure has not. No account can have a name with `_`, so nothing
-//! of the store is hidden by it. No credentials: it shows names and instants, no content, and listens on loopback.
+//! of the store is hidden by it. No credentials: it shows names and instants to whoever reaches the
+//! program (by default this machine only), and no content.
 
 use hyper::body::Incoming;
 use hyper::header::HeaderName;

@@ -43,6 +43,10 @@ fn headers_that_cannot_be_taken_are_refused_by_name() {
     ] {
         assert_eq!(server.signed("PUT", "/box/a", headers, b"x").refusal(), (status, code), "{code}");
     }
+    for method in ["GET", "DELETE"] {
+        let leased = server.signed(method, "/box?restype=container", &[("x-ms-lease-id", "x")], b"");
+        assert_eq!(leased.refusal(), (412, "LeaseNotPresentWithContainerOperation"), "{method}");
+    }
     assert_eq!(server.put("/box/there", &[], b"x").status, 201);
     for name in ["x-ms-range-get-content-md5", "x-ms-range-get-content-crc64"] {
         let without_range = server.signed("GET", "/box/there", &[(name, "true")], b"");

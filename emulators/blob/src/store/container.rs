@@ -237,7 +237,12 @@ impl Container {
         let staged = blobs.by_name.get(name).and_then(|entry| entry.staged.as_deref());
         let (nothing, none) = (Content::default(), Box::default());
         let (committed, content) = there.map_or((&none, &nothing), |there| (&there.blocks, &there.content));
-        let (content, blocks) = staged::assemble(list, staged, committed, content)?;
+        let old = blobs.by_name.get(name).map_or(0, |entry| entry.weight(name));
+        let expect_room = |bytes: u64| match bytes.saturating_sub(old) {
+            0 => Ok(()),
+            more => self.shared.budget.expect_room(more),
+        };
+        let (content, blocks) = staged::assemble(list, staged, committed, content, expect_room)?;
         let blob = new_blob(content, blocks, about, there, stamp);
         self.replace(&mut blobs, name, blob, self.shared.budget.reserve())
     }

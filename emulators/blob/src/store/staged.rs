@@ -78,15 +78,17 @@ type Blocks = Box<[(Box<str>, u64)]>;
 /// The content that a block list describes, and its blocks.
 ///
 /// # Errors
-/// `InvalidBlockList` when one of the blocks is not where the list looks for it.
+/// `InvalidBlockList` when one of the blocks is not where the list looks for it, or what `expect_room` says of
+/// the bytes that the parts take.
 pub fn assemble(
     list: &[ListedBlock],
     staged: Option<&Staged>,
     committed: &[(Box<str>, u64)],
     content: &Content,
+    expect_room: impl FnOnce(u64) -> Result<(), StorageError>,
 ) -> Result<(Content, Blocks), StorageError> {
     let committed = committed_parts(committed, content);
-    let (mut parts, mut blocks) = (Vec::new(), Vec::with_capacity(list.len()));
+    let (mut named, mut blocks) = (Vec::with_capacity(list.len()), Vec::with_capacity(list.len()));
     for ListedBlock { from, id } in list {
         let waiting = staged.and_then(|staged| staged.blocks.get(id)).map(|block| block.content.parts());
         let there = committed.get(&**id).copied();
@@ -97,8 +99,11 @@ pub fn assemble(
         };
         let found = found.ok_or(StorageError::InvalidBlockList)?;
         blocks.push((id.clone(), found.iter().map(Part::size_bytes).sum()));
-        parts.extend_from_slice(found);
+        named.push(found);
     }
+    // One block may be named 50,000 times: nothing is copied before there is room.
+    expect_room(named.iter().map(|parts| size_of_val(*parts) as u64).sum())?;
+    let parts = named.concat();
     Ok((Content::new(parts), blocks.into()))
 }
 

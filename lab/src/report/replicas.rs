@@ -8,7 +8,7 @@ use super::text::count;
 use crate::backend::{Scalable, Target};
 use crate::flow::Measured;
 use crate::flow::scaling::{ReplicaPoint, ScaleStep};
-use crate::spec::LabSpec;
+use crate::spec::{DaprStrategy, LabSpec, Topology};
 
 /// Changes of one component that a text shows.
 const CHANGES_SHOWN: usize = 12;
@@ -32,12 +32,18 @@ fn changed(measured: &Measured) -> Vec<(String, Vec<(i64, u32)>)> {
 pub(super) fn scaled_before(spec: &LabSpec, measured: &Measured) -> Vec<(String, u32)> {
     let Some(first) = measured.replicas.first() else { return Vec::new() };
     let scaled_for_it = |name: &str| measured.scaling.iter().any(|step| step.scaled.resource == name);
+    // Of a daemonset the nodes are the number.
+    let by_nodes = spec.backend.is_cluster()
+        && spec.topology == Topology::Shared
+        && spec.cluster.dapr_strategy == DaprStrategy::Daemonset;
     let wanted = |name: &str| match name.parse::<Scalable>().map(|scalable| scalable.target) {
-        Ok(Target::Dapr) => spec.dapr_replicas,
-        Ok(Target::App) | Err(_) => spec.replicas,
+        Ok(Target::Dapr) if by_nodes => None,
+        Ok(Target::Dapr) => Some(spec.dapr_replicas),
+        Ok(Target::App) | Err(_) => Some(spec.replicas),
     };
     let differs = |(name, ready): (&String, &u32)| {
-        (*ready != wanted(name) && !scaled_for_it(name)).then(|| (name.clone(), *ready))
+        let as_wanted = wanted(name).is_none_or(|wanted| wanted == *ready);
+        (!as_wanted && !scaled_for_it(name)).then(|| (name.clone(), *ready))
     };
     first.ready.iter().filter_map(differs).collect()
 }
@@ -151,6 +157,7 @@ fn steps_of(changes: &[(i64, u32)], end_ms: i64) -> Vec<(f64, f64)> {
 mod tests {
     use super::super::sample;
     use super::*;
+    use crate::spec::BackendKind;
 
     #[test]
     fn a_number_that_changed_is_told_with_its_instants() {
@@ -194,5 +201,16 @@ mod tests {
         assert_eq!(scaled_before(&sample::spec(), &measured), []);
         measured.replicas[0].ready.insert("distributor".into(), 5);
         assert_eq!(scaled_before(&sample::spec(), &measured), [("distributor".to_owned(), 5)]);
+    }
+
+    #[test]
+    fn a_daemonset_on_many_nodes_was_not_scaled() {
+        let mut measured = sample::measured();
+        measured.replicas[0].ready.insert("distributor-dapr".into(), 7);
+        let mut spec =
+            LabSpec { topology: Topology::Shared, backend: BackendKind::Kubernetes, ..sample::spec() };
+        assert_eq!(scaled_before(&spec, &measured), [("distributor-dapr".to_owned(), 7)]);
+        spec.cluster.dapr_strategy = DaprStrategy::Daemonset;
+        assert_eq!(scaled_before(&spec, &measured), []);
     }
 }

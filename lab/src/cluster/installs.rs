@@ -204,7 +204,9 @@ impl Timings {
         let told = |step: &&StepTiming| format!("{} {:.1} s", step.step, step.took_ms() / 1e3);
         let path: Vec<_> = self.critical_path().iter().map(told).collect();
         let kept = self.steps.iter().filter(|step| step.done == Done::Unchanged);
-        let kept: Vec<_> = kept.map(|step| step.step.as_str()).collect();
+        let mut kept: Vec<_> = kept.map(|step| step.step.as_str()).collect();
+        // Steps that run at the same time end in any order.
+        kept.sort_unstable();
         let line = |words: &str, list: String| (!list.is_empty()).then(|| format!("{words}: {list}"));
         let lines = [line("critical path", path.join(" → ")), line("kept", kept.join(", "))];
         lines.into_iter().flatten().collect()

@@ -376,7 +376,7 @@ fn a_supervisor_tells_each_step_the_critical_path_and_what_was_kept() {
             "{lines:?}"
         );
         assert!(lines[0].contains(" → applications "), "{lines:?}");
-        assert_eq!(lines[1], "kept: cluster, images, dapr");
+        assert_eq!(lines[1], "kept: cluster, dapr, images");
         let parts = lab.status().await.expect("it lives");
         let app = parts.iter().find(|part| part.name == "distributor-1").expect("it is there");
         assert!(app.image_bytes.is_some_and(|bytes| bytes > 0), "{app:?}");

@@ -80,7 +80,7 @@ fn what_a_lab_found_stays_when_it_goes() {
         lab.up().await.expect("it is ready");
         let kept: Vec<_> =
             lab.timings().lines().into_iter().filter(|line| line.starts_with("kept")).collect();
-        assert_eq!(kept, ["kept: cluster, images, dapr"]);
+        assert_eq!(kept, ["kept: cluster, dapr, images"]);
         lab.down().await;
         assert_eq!(fakes.calls(), Vec::<String>::new());
         let left = fakes.api.paths("/api/v1/namespaces/");

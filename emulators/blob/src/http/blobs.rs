@@ -20,7 +20,7 @@ use crate::store::{Blob, Conditions, Description, ListRange, NewBlob, TagMatch, 
 use crate::{limits, time};
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
-const BLOB_CONTENT_MD5: HeaderName = HeaderName::from_static("x-ms-blob-content-md5");
+pub(super) const BLOB_CONTENT_MD5: HeaderName = HeaderName::from_static("x-ms-blob-content-md5");
 const CONTENT_CRC64: HeaderName = HeaderName::from_static("x-ms-content-crc64");
 /// Asked for with a range only ("Get Blob").
 const RANGE_MD5: &str = "x-ms-range-get-content-md5";
@@ -260,7 +260,7 @@ pub fn set_metadata(call: &Call<'_>, container: &str, name: &str) -> Result<Answ
 /// Set Blob Properties: the content headers and the digest.
 pub fn set_properties(call: &Call<'_>, container: &str, name: &str) -> Result<Answer, StorageError> {
     let new_headers = headers::content_headers_of_set(call.headers)?;
-    let md5 = headers::md5(call.headers, "x-ms-blob-content-md5")?;
+    let md5 = headers::md5(call.headers, BLOB_CONTENT_MD5.as_str())?;
     let conditions = headers::conditions(call.headers)?;
     let change = |about: &mut Description| (about.headers, about.md5) = (new_headers, md5);
     let blob = call.store.update_blob(container, name, &conditions, time::unix_us(), change)?;

@@ -7,7 +7,9 @@ use hyper::body::Incoming;
 use hyper::header::HeaderName;
 
 use super::answer::{self, Answer};
-use super::blobs::{conditions_of_create, created, receive, set_checksum_as_sent, with_version};
+use super::blobs::{
+    BLOB_CONTENT_MD5, conditions_of_create, created, receive, set_checksum_as_sent, with_version,
+};
 use super::headers::{self, SentChecksum};
 use super::service::Call;
 use super::{body, xml, xml_in};
@@ -47,9 +49,9 @@ pub async fn put_list(
     body: &mut Incoming,
 ) -> Result<Answer, StorageError> {
     let conditions = conditions_of_create(call)?;
-    let (sent, name_of_md5) = (SentChecksum::of(call.headers)?, "x-ms-blob-content-md5");
+    let sent = SentChecksum::of(call.headers)?;
     let about = Description {
-        md5: headers::md5(call.headers, name_of_md5)?,
+        md5: headers::md5(call.headers, BLOB_CONTENT_MD5.as_str())?,
         // The body is XML: only what is said about the blob counts.
         headers: headers::content_headers_of_set(call.headers)?,
         metadata: headers::metadata(call.headers)?,

@@ -235,8 +235,8 @@ impl Ordered {
         }
     }
 
-    /// Whether a foreign cluster has it. Where it does not, that it is a lab's from now on is noted; what a lab has left half-made
-    /// is removed before.
+    /// Whether a foreign cluster has it. Where it does not, that it is this lab's from now on is noted; what a lab has left
+    /// half-made is removed before, and what another one installs just now is waited for.
     async fn is_there(&self) -> Result<bool, StepError> {
         let Self { cluster, lab, install, chart, .. } = self;
         let Some(namespace) = &chart.namespace else { return Ok(false) };
@@ -254,12 +254,9 @@ impl Ordered {
                     foreign::uninstall(cluster, release, namespace).run().await?;
                     return Ok(false);
                 }
-                // The step's own time ends this.
-                Found::Starting => tokio::time::sleep(limits::CLUSTER_POLL).await,
-                Found::Nothing => {
-                    foreign.note(*install, namespace).await?;
-                    return Ok(false);
-                }
+                Found::Nothing if foreign.claim(*install, namespace, lab).await? => return Ok(false),
+                // Another lab is at it. The step's own time ends this.
+                Found::Starting | Found::Nothing => tokio::time::sleep(limits::CLUSTER_POLL).await,
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a lab has installed on a cluster that it did not make. It is noted on the cluster itself, on the namespace of each chart,
 //! before helm begins: so every lab knows of it, also after one that was killed half-way, and the last one that goes takes it along.
-//! What a lab found there has no note and is never removed.
+//! What a lab found there has no note and is never removed. Of labs that start at the same moment one gets the note, and the others
+//! wait for what it installs.
 
 use std::fmt::Display;
 use std::time::Instant;
@@ -16,6 +17,10 @@ use super::{Call, Cluster, ClusterError, LAB, MANAGER, Settings, limits, ready};
 
 /// The annotation of a chart's namespace: what a lab has made, in words.
 const INSTALLED: &str = "spin-lab/installed";
+
+/// The annotation beside it: which lab installs it. Each lab writes it under a name of its own, so that the API server refuses the
+/// second of two that write at once.
+const INSTALLER: &str = "spin-lab/installer";
 
 /// The release, and nothing else: namespace and definitions were there.
 const RELEASE: &str = "release";
@@ -61,24 +66,48 @@ impl Foreign {
         Ok(labs.items.iter().any(of_another))
     }
 
-    /// Notes that a chart is installed by a lab from now on. A note that is there stays: it says what was found at first.
-    pub(super) async fn note(&self, install: Install, namespace: &str) -> Result<(), ClusterError> {
-        let refused = |error| self.refused(error);
-        let found = self.namespaces.get_opt(namespace).await.map_err(refused)?;
-        let annotations = found.as_ref().and_then(|found| found.metadata.annotations.as_ref());
-        if annotations.is_some_and(|annotations| annotations.contains_key(INSTALLED)) {
-            return Ok(());
+    /// Notes that a chart, of which nothing is there, is installed by this lab from now on, and tells whether that may be: not while
+    /// another lab that is here has noted itself. What a note says of what was found stays: it was written first.
+    pub(super) async fn claim(
+        &self,
+        install: Install,
+        namespace: &str,
+        lab: &str,
+    ) -> Result<bool, ClusterError> {
+        let found = self.namespaces.get_opt(namespace).await.map_err(|error| self.refused(error))?;
+        let annotations = found.as_ref().and_then(|found| found.metadata.annotations.clone()).unwrap_or_default();
+        let installer = annotations.get(INSTALLER).filter(|installer| installer.as_str() != lab);
+        if let Some(installer) = installer
+            && self.is_here(installer).await?
+        {
+            return Ok(false);
         }
-        let mut words = vec![RELEASE];
-        words.extend(found.is_none().then_some(NAMESPACE));
-        words.extend(self.definitions(install).await?.is_empty().then_some(DEFINITIONS));
+        let words = match annotations.get(INSTALLED) {
+            Some(words) => words.clone(),
+            None => {
+                let mut words = vec![RELEASE];
+                words.extend(found.is_none().then_some(NAMESPACE));
+                words.extend(self.definitions(install).await?.is_empty().then_some(DEFINITIONS));
+                words.join(" ")
+            }
+        };
         let note = json!({
             "apiVersion": "v1", "kind": "Namespace",
-            "metadata": { "name": namespace, "annotations": { INSTALLED: words.join(" ") } },
+            "metadata": { "name": namespace, "annotations": { INSTALLED: words, INSTALLER: lab } },
         });
-        let parameters = PatchParams::apply(MANAGER).force();
-        self.namespaces.patch(namespace, &parameters, &Patch::Apply(note)).await.map_err(refused)?;
-        Ok(())
+        let writer = PatchParams::apply(&format!("{MANAGER}-{lab}"));
+        // The note of a lab that is gone is in nobody's way.
+        let writer = if annotations.contains_key(INSTALLER) { writer.force() } else { writer };
+        match self.namespaces.patch(namespace, &writer, &Patch::Apply(note)).await {
+            Err(Error::Api(status)) if status.code == 409 => Ok(false),
+            answer => answer.map(|_| true).map_err(|error| self.refused(error)),
+        }
+    }
+
+    /// Whether a lab has a namespace here.
+    async fn is_here(&self, lab: &str) -> Result<bool, ClusterError> {
+        let labs = self.namespaces.list(&ListParams::default().labels(&format!("{LAB}={lab}"))).await;
+        Ok(!labs.map_err(|error| self.refused(error))?.items.is_empty())
     }
 
     /// Whether what is there of a chart was left half-made: a lab has begun it, and no other lab is here that could be at it.
@@ -116,7 +145,7 @@ impl Foreign {
                 tokio::time::sleep(limits::CLUSTER_POLL).await;
             }
         } else {
-            let nothing = Patch::Merge(json!({ "metadata": { "annotations": { INSTALLED: null } } }));
+            let nothing = Patch::Merge(json!({ "metadata": { "annotations": { INSTALLED: null, INSTALLER: null } } }));
             let patched = self.namespaces.patch(namespace, &PatchParams::default(), &nothing).await;
             patched.map_err(|error| self.refused(error))?;
         }

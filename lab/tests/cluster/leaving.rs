@@ -3,6 +3,7 @@
 use lab::backend::Backend;
 use serde_json::{Value, json};
 
+use crate::api::failure;
 use crate::fakes::{Fakes, case};
 use crate::house::{backend, furnish, put_dapr};
 
@@ -140,6 +141,50 @@ fn an_install_that_was_left_half_made_is_removed_and_made_anew() {
         let (up, ()) = tokio::join!(lab.up(), other_goes);
         assert!(up.expect_err("helm fails").to_string().contains("helm upgrade --install dapr"));
         assert_eq!(helm(&fakes), ["helm uninstall dapr --namespace", "helm upgrade --install dapr"]);
+    });
+}
+
+#[test]
+fn of_two_labs_that_start_at_once_one_installs_and_the_other_waits() {
+    case("leaving::of_two_labs_that_start_at_once_one_installs_and_the_other_waits", async |fakes| {
+        furnish(&fakes);
+        fakes.install(&[]);
+        put_other_lab(&fakes);
+        // Both found nothing, and the other one was the first to write.
+        fakes.api.once(&format!("PATCH {SYSTEM}"), 409, failure(409, "conflict with spin-lab-other"));
+        let other_installs = async {
+            fakes.api.asked(&format!("PATCH {SYSTEM}")).await;
+            let mut noted = namespace("dapr-system", json!({}));
+            noted["metadata"]["annotations"] =
+                json!({ "spin-lab/installed": "release namespace", "spin-lab/installer": "other" });
+            fakes.api.has(SYSTEM, noted);
+            fakes.api.asked("GET /api/v1/namespaces").await;
+            put_dapr(&fakes);
+        };
+        let lab = backend(&fakes);
+        let (up, ()) = tokio::join!(lab.up(), other_installs);
+        up.expect("it is ready");
+        assert_eq!(helm(&fakes), Vec::<String>::new());
+        let note = fakes.api.object(SYSTEM).expect("a namespace")["metadata"]["annotations"].clone();
+        assert_eq!(note["spin-lab/installer"], "other");
+    });
+}
+
+#[test]
+fn the_note_of_a_lab_that_is_gone_stops_no_other() {
+    case("leaving::the_note_of_a_lab_that_is_gone_stops_no_other", async |fakes| {
+        furnish(&fakes);
+        fakes.install(&[]);
+        let mut noted = namespace("dapr-system", json!({}));
+        noted["metadata"]["annotations"] =
+            json!({ "spin-lab/installed": "release", "spin-lab/installer": "other" });
+        fakes.api.has(SYSTEM, noted);
+        let _lab = up_with_dapr(&fakes).await;
+        assert_eq!(helm(&fakes), ["helm upgrade --install dapr"]);
+        let note = fakes.api.object(SYSTEM).expect("a namespace")["metadata"]["annotations"].clone();
+        assert_eq!(note["spin-lab/installed"], "release", "what was found at first stays");
+        assert_ne!(note["spin-lab/installer"], "other");
+        assert!(fakes.api.query_of(&format!("PATCH {SYSTEM}")).is_some_and(|query| query.contains("force")));
     });
 }
 

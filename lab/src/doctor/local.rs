@@ -18,6 +18,7 @@ pub(super) fn build() -> Vec<Finding> {
         of_tool("node", NODE, false, tools::node(&tools::ANY)),
         of_tool("npm", NODE, false, tools::npm(&tools::ANY)),
         python(),
+        go(),
     ]
 }
 
@@ -45,16 +46,25 @@ fn of_tool(
 /// Cargo, which has the version of its compiler.
 fn cargo() -> Finding {
     const LEAST: &str = env!("CARGO_PKG_RUST_VERSION");
-    let found = of_tool("cargo", EVERY_BUILD, true, tools::cargo());
-    let old = match (Version::find(&found.message), LEAST.parse::<Version>()) {
+    not_older(of_tool("cargo", EVERY_BUILD, true, tools::cargo()), LEAST, "rustup update stable")
+}
+
+fn go() -> Finding {
+    let found = of_tool("go", "the official SDKs of Go in `make test`", false, tools::go());
+    not_older(found, &format!("1.{}", tools::GO_MINOR_LEAST), &tools::go_install())
+}
+
+/// A tool that was found, unless its version is older than the least that helps.
+fn not_older(found: Finding, least: &str, fix: &str) -> Finding {
+    let old = match (Version::find(&found.message), least.parse()) {
         (Some(version), Ok(least)) => found.ok && version < least,
         _ => false,
     };
     if !old {
         return found;
     }
-    let message = format!("{} is too old: {LEAST} or newer is needed", found.message);
-    Finding { ok: false, message, fix: Some("rustup update stable".to_owned()), ..found }
+    let message = format!("{} is too old: {least} or newer is needed", found.message);
+    Finding { ok: false, message, fix: Some(fix.to_owned()), ..found }
 }
 
 fn wasm_target() -> Finding {

@@ -33,15 +33,12 @@ impl KubernetesBackend {
     /// Starts or stops replicas until there are `count`.
     pub(super) async fn scale_to(&self, scalable: Scalable, count: u32) -> Result<Scaled, LabError> {
         let house = &self.house;
-        scalable.check(house.spec.topology)?;
+        scalable.check(house.spec.topology, count)?;
         let everywhere = house.spec.cluster.dapr_strategy == DaprStrategy::Daemonset;
         if scalable.target == Target::Dapr && everywhere {
             return Err(LabError::Refused(format!(
                 "{scalable} is a daemonset: it has one replica on each node; add a node"
             )));
-        }
-        if !(1..=limits::REPLICAS).contains(&count) {
-            return Err(LabError::Refused(format!("replicas must be from 1 to {}", limits::REPLICAS)));
         }
         let _alone = house.scaling.lock().await;
         // What goes takes its counters along, and one that lived for seconds may not have been looked at.

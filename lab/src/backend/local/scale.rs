@@ -14,10 +14,7 @@ use crate::spec::Topology;
 impl LocalBackend {
     /// Starts or stops replicas until there are `count`.
     pub(super) async fn scale_to(&self, scalable: Scalable, count: u32) -> Result<Scaled, LabError> {
-        scalable.check(self.house.setting.spec.topology)?;
-        if !(1..=limits::REPLICAS).contains(&count) {
-            return Err(LabError::Refused(format!("replicas must be from 1 to {}", limits::REPLICAS)));
-        }
+        scalable.check(self.house.setting.spec.topology, count)?;
         let _alone = self.house.scaling.lock().await;
         let (ordered, ordered_us) = (Instant::now(), clock::now_us());
         let exists = |replica: &u32| self.house.find(Kind::of(scalable.part(), *replica)).is_some();

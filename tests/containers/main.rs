@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test and names its line")]
 
+mod beside;
 mod cleanup;
 mod images;
 mod network;

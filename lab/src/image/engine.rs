@@ -13,10 +13,11 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptions, ImportImageOptions, InspectContainerOptions, ListContainersOptions,
-    ListNetworksOptions, ListVolumesOptions, RemoveContainerOptions, RemoveVolumeOptions,
-    StartContainerOptions, UploadToContainerOptions,
+    ListNetworksOptions, ListVolumesOptions, LogsOptions, RemoveContainerOptions, RemoveVolumeOptions,
+    StartContainerOptions, StatsOptions, UploadToContainerOptions,
 };
-use futures_util::StreamExt as _;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 
 use super::{Files, Image, ImageError, archive};
 use crate::limits;
@@ -110,6 +111,15 @@ pub struct Container<'a> {
     pub published: &'a [(u16, u16)],
 }
 
+/// What a container has used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Used {
+    /// CPU time.
+    pub cpu_seconds: f64,
+    /// Resident memory now.
+    pub rss_bytes: u64,
+}
+
 /// What a clean-up removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Removed {
@@ -122,7 +132,7 @@ pub struct Removed {
 }
 
 /// The engine that `DOCKER_HOST` names, or the one of this machine.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
 }
@@ -248,6 +258,50 @@ impl Engine {
             Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a container runs; `false` where there is none.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn is_running(&self, name: &str) -> Result<bool, EngineError> {
+        let seen = self.docker.inspect_container(name, None::<InspectContainerOptions>);
+        match within("inspect container", name, limits::ENGINE_ANSWER, seen).await {
+            Ok(seen) => Ok(seen.state.and_then(|state| state.running).unwrap_or(false)),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a container has used since it was started.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn usage(&self, name: &str) -> Result<Used, EngineError> {
+        let options = StatsOptions { stream: false, one_shot: true };
+        let mut stats = std::pin::pin!(self.docker.stats(name, Some(options)));
+        let first = async { stats.next().await.unwrap_or(Err(Error::RequestTimeoutError)) };
+        let stats = within("count what is used by container", name, limits::ENGINE_ANSWER, first).await?;
+        let cpu_ns = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage?.total_usage).unwrap_or(0);
+        let memory = stats.memory_stats.unwrap_or_default();
+        let kinds = memory.stats.unwrap_or_default();
+        // Without the cache of files: cgroup v2 calls it `anon`, v1 `rss`.
+        let resident = kinds.get("anon").or_else(|| kinds.get("rss")).copied().or(memory.usage);
+        Ok(Used { cpu_seconds: cpu_ns as f64 / 1e9, rss_bytes: resident.unwrap_or(0) })
+    }
+
+    /// What a container says on stdout and stderr, from its start until it ends.
+    pub fn log(&self, name: &str) -> impl Stream<Item = Result<Bytes, EngineError>> {
+        let options = LogsOptions { follow: true, stdout: true, stderr: true, ..LogsOptions::default() };
+        let what = name.to_owned();
+        self.docker.logs(name, Some(options)).map(move |said| match said {
+            Ok(said) => Ok(said.into_bytes()),
+            Err(source) => Err(EngineError::Refused {
+                operation: "follow the log of container",
+                what: what.clone(),
+                source: Box::new(source),
+            }),
+        })
     }
 
     /// The containers with that label, running or not.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::manifests::{self, Alongside, DaprFacts, Images, Inputs, NoImage};
 use super::names;
 use super::object::Object;
-use super::{facts, ground};
+use super::{beside, facts, ground};
 use crate::backend::LabError;
 use crate::cluster::charts::{self, Install};
 use crate::cluster::installs::{Graph, GraphError};
@@ -89,7 +89,7 @@ pub fn dry_run(workspace: &Workspace, spec: &LabSpec) -> Result<String, DryRunEr
     if let (true, Some(Cluster { name, network: Some(network), label, .. })) = (alongside.is_some(), &cluster)
     {
         for (emulator, arguments) in
-            [("servicebus", ground::broker_arguments()), ("blob", ground::blob_arguments(spec.blob))]
+            [("servicebus", beside::broker_arguments()), ("blob", beside::blob_arguments(spec.blob))]
         {
             let arguments = arguments.join(" ");
             let _ = writeln!(

@@ -6,6 +6,7 @@
 //! API server.
 
 mod apply;
+pub mod beside;
 mod client;
 mod diagnose;
 mod dry_run;
@@ -25,7 +26,7 @@ mod usage;
 mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -39,10 +40,10 @@ pub use self::dry_run::{DryRunError, dry_run};
 pub use self::facts::image_plan;
 pub use self::names::dapr_words;
 
+use self::beside::Containers;
 use self::client::Reached;
 use self::facts::InRegistry;
 use self::forward::{Forward, Target as ForwardTarget};
-use self::ground::Containers;
 use self::logs::LogFollowers;
 use self::names::{Replicated, ports};
 use self::pods::Pods;
@@ -120,7 +121,7 @@ struct House {
     endpoints: OnceLock<Endpoints>,
     dapr_version: OnceLock<String>,
     /// The emulators, where they are beside the cluster.
-    containers: OnceLock<Containers>,
+    containers: OnceLock<Arc<Containers>>,
     pods: Arc<Pods>,
     counted: Counted,
     forwards: Mutex<Vec<Forward>>,
@@ -205,7 +206,11 @@ impl Backend for KubernetesBackend {
 
     async fn usage(&self) -> Result<Vec<Usage>, LabError> {
         let house = &self.house;
-        house.counted.fresh(&house.reached()?.client, &house.spec.name, &house.pods).await
+        let mut usage = house.counted.fresh(&house.reached()?.client, &house.spec.name, &house.pods).await?;
+        if let Some(containers) = house.containers.get() {
+            usage.extend(containers.usage().await?);
+        }
+        Ok(usage)
     }
 
     async fn kill(&self, part: Part, replica: u32, after: AfterKill) -> Result<(), LabError> {
@@ -281,6 +286,9 @@ impl House {
             }
         });
         locked(&self.tasks).push(task);
+        for name in self.containers.get().map(|containers| containers.names()).into_iter().flatten() {
+            locked(&self.tasks).push(tokio::spawn(follow(Arc::downgrade(self), name)));
+        }
         locked(&self.tasks).push(tokio::spawn(keep_counting(Arc::downgrade(self))));
     }
 
@@ -292,7 +300,7 @@ impl House {
             let same =
                 replicas.iter().any(|now| now.name == *name && now.uid == *uid && now.restarts == *restarts);
             if !same {
-                self.fail(name, "ended, and what it held is lost");
+                self.fail(name, STORE_ENDED);
             }
         }
     }
@@ -445,6 +453,24 @@ impl House {
     }
 }
 
+/// What is wrong with a lab whose broker or blob store is not the one that it was.
+const STORE_ENDED: &str = "ended, and what it held is lost";
+
+/// Follows an emulator beside the cluster until it ends, which is the end of the lab.
+async fn follow(house: Weak<House>, name: &'static str) {
+    let following = {
+        let Some(house) = house.upgrade() else { return };
+        let Some(containers) = house.containers.get().cloned() else { return };
+        let log = house.files.log(name);
+        async move { containers.follow(name, &log).await }
+    };
+    following.await;
+    if let Some(house) = house.upgrade() {
+        house.fail(name, STORE_ENDED);
+        house.changed();
+    }
+}
+
 /// What is stopped together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tier {
@@ -455,7 +481,7 @@ enum Tier {
 /// Between two looks at the counters: what a pod used after its last look is lost with it.
 const COUNTING: Duration = Duration::from_secs(5);
 
-async fn keep_counting(house: std::sync::Weak<House>) {
+async fn keep_counting(house: Weak<House>) {
     loop {
         tokio::time::sleep(COUNTING).await;
         let Some(house) = house.upgrade() else { return };

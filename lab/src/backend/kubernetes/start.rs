@@ -9,7 +9,7 @@ use super::manifests::{self, Inputs, Manifests};
 use super::names::{self, DaprPlace};
 use super::record::Record;
 use super::wait::{Expected, Waiting};
-use super::{House, apply, dry_run, facts, ground, locked};
+use super::{House, apply, beside, dry_run, facts, ground, locked};
 use crate::backend::{LabError, Part};
 use crate::cluster::charts;
 use crate::cluster::installs::{Done, Event, Graph, Step, StepFailed};
@@ -166,8 +166,8 @@ impl House {
     }
 
     async fn start_emulators(&self) -> Result<Done, LabError> {
-        let containers = ground::alongside(&self.workspace, &self.spec, self.cluster()?).await?;
-        self.containers.get_or_init(|| containers);
+        let containers = beside::start(&self.workspace, &self.spec, self.cluster()?).await?;
+        self.containers.get_or_init(|| Arc::new(containers));
         Ok(Done::Changed)
     }
 

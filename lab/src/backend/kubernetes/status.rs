@@ -8,9 +8,12 @@ use crate::cluster::installs::{Done, StepTiming};
 use crate::spec::{Packaging, Stack};
 
 impl House {
-    /// Every replica.
+    /// Every replica, and what is beside the cluster.
     pub(super) fn status(&self) -> Vec<ReplicaStatus> {
-        self.pods.replicas().iter().map(|replica| self.row(replica)).collect()
+        let beside = self.containers.get().map(|containers| containers.status(&self.files));
+        let mut rows = beside.unwrap_or_default();
+        rows.extend(self.pods.replicas().iter().map(|replica| self.row(replica)));
+        rows
     }
 
     fn row(&self, replica: &Replica) -> ReplicaStatus {

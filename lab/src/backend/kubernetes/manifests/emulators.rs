@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sha2::{Digest, Sha256};
 
 use super::{Lab, NoImage, Object, container, port, ready_at, select};
-use crate::backend::kubernetes::ground;
+use crate::backend::kubernetes::beside;
 use crate::backend::kubernetes::names::{self, ports};
 use crate::backend::settings;
 use crate::spec::BlobStore;
@@ -84,7 +84,7 @@ impl Lab<'_> {
 
     fn broker(&self, config: &str) -> Result<Object, NoImage> {
         let container = Container {
-            args: Some(ground::broker_arguments()),
+            args: Some(beside::broker_arguments()),
             ports: Some(vec![port("amqp", ports::AMQP), port("http", ports::BROKER_HTTP)]),
             readiness_probe: Some(ready_at("/health", ports::BROKER_HTTP)),
             volume_mounts: Some(vec![VolumeMount {
@@ -128,7 +128,7 @@ impl Lab<'_> {
             },
         };
         let container = Container {
-            args: Some(ground::blob_arguments(self.spec().blob)),
+            args: Some(beside::blob_arguments(self.spec().blob)),
             ports: Some(vec![port("http", ports::BLOB)]),
             ..container
         };

@@ -1,5 +1,5 @@
 //! The lab: what it is made of ([`spec`]), what runs it ([`backend`], [`cluster`], [`process`]), what is measured with it ([`flow`])
-//! and how that is told ([`report`]). The command line ([`cli`]) is the only part that prints.
+//! and how that is told ([`report`], [`stats`]). The command line ([`cli`]) is the only part that prints.
 //!
 //! Data flows one way: spec → backend → endpoints → flow → report.
 
@@ -19,3 +19,4 @@ pub mod process;
 pub mod relay;
 pub mod report;
 pub mod spec;
+pub mod stats;

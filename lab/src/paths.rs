@@ -178,6 +178,11 @@ impl LabFiles {
         self.folder.join("cluster.yaml")
     }
 
+    /// Dapr's Configuration, where the lab has one.
+    pub fn dapr_configuration(&self) -> PathBuf {
+        self.folder.join("dapr.yaml")
+    }
+
     /// The broker's configuration.
     pub fn broker_config(&self) -> PathBuf {
         self.folder.join("Config.json")

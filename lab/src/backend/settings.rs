@@ -85,6 +85,20 @@ pub(super) fn secret_store_of_file(secrets: &Path) -> Value {
     })
 }
 
+/// The name of [`tracing_configuration`].
+pub(super) const TRACING: &str = "tracing";
+
+/// Dapr's Configuration with which it makes a span of every call. A sampling rate without an exporter is enough for that: daprd
+/// then registers a provider that throws spans away (dapr, `pkg/runtime/runtime.go`, `setupTracing`).
+pub(super) fn tracing_configuration() -> Value {
+    json!({
+        "apiVersion": "dapr.io/v1alpha1",
+        "kind": "Configuration",
+        "metadata": { "name": TRACING },
+        "spec": { "tracing": { "samplingRate": "1" } },
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use crate::limits;
 use crate::paths::{NoWorkspace, Workspace};
 use crate::report::{self, Environment, Inputs, Report, ReportError};
 use crate::spec::matrix::Matrix;
-use crate::spec::{BlobStore, EngineProfile, LabSpec, Packaging, RUNS, Stacks, Topology};
+use crate::spec::{BlobStore, EngineProfile, LabSpec, Packaging, RUNS, Stacks, Topology, Tracing};
 
 use super::Interrupts;
 use super::progress::Display;
@@ -62,6 +62,9 @@ pub struct BenchArgs {
     /// The Spin host's engine settings: spin, or tuned, with which no verdict on Spin can be drawn.
     #[arg(long, value_name = "PROFILE")]
     pub engine_profile: Option<EngineProfile>,
+    /// Whether Dapr makes a span of each of its calls: off or on.
+    #[arg(long, value_name = "TRACING")]
+    pub tracing: Option<Tracing>,
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
     /// Scale while the orders are under way: what, and to how many replicas one after the other, at equal shares of the orders.
@@ -161,6 +164,7 @@ impl BenchArgs {
             dapr_replicas,
             blob: self.blob.unwrap_or(spec.blob),
             engine_profile: self.engine_profile.unwrap_or(spec.engine_profile),
+            tracing: self.tracing.unwrap_or(spec.tracing),
             ..spec
         })
     }

@@ -10,6 +10,7 @@ use crate::backend::{LabError, running_labs};
 use crate::build::Artefact;
 use crate::clock;
 use crate::exit::Exit;
+use crate::flow;
 use crate::paths::Workspace;
 use crate::report::{self, Environment, MatrixInputs, MatrixReport};
 use crate::spec::matrix::{Combination, Matrix, Value};
@@ -45,6 +46,12 @@ fn args_of(args: &BenchArgs, combination: &Combination) -> BenchArgs {
         match *value {
             Value::Stack(stack) => args.stack = Some(Stacks::all(stack)),
             Value::Topology(topology) => args.topology = Some(topology),
+            Value::Replicas(replicas) => args.replicas = Some(replicas),
+            Value::DaprReplicas(replicas) => args.dapr_replicas = Some(replicas),
+            Value::Packaging(packaging) => args.packaging = Some(packaging),
+            Value::Blob(blob) => args.blob = Some(blob),
+            Value::Tracing(tracing) => args.tracing = Some(tracing),
+            Value::Series(_) => {}
         }
     }
     args
@@ -128,29 +135,35 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     }
 }
 
+fn words(value: Option<impl ToString>) -> Option<String> {
+    value.map(|value| value.to_string())
+}
+
 /// Every setting that was given, besides the axes.
 fn command(args: &BenchArgs, matrix: &Matrix) -> String {
     let mut command =
         format!("cargo lab bench --matrix {matrix} --orders {} --seed {}", args.orders, args.seed);
+    // An axis takes the place of the option of its name.
+    let is_axis = |name: &str| matrix.axes().iter().any(|(axis, _)| axis.as_str() == name);
     let mut add = |flag: &str, value: Option<String>| {
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|_| !is_axis(flag)) {
             command.push_str(&format!(" --{flag} {value}"));
         }
     };
     add("repeat", (args.repeat > 1).then(|| args.repeat.to_string()));
+    add("warm-up", (args.warm_up != flow::limits::WARM_UP).then(|| args.warm_up.to_string()));
     add("preset", args.preset.map(|_| "article".to_owned()));
-    // An axis takes the place of the option of its name.
-    let is_axis = |name: &str| matrix.axes().iter().any(|(axis, _)| axis.as_str() == name);
-    add("stack", args.stack.filter(|_| !is_axis("stack")).map(|stack| stack.to_string()));
-    add("topology", args.topology.filter(|_| !is_axis("topology")).map(|topology| topology.to_string()));
-    add("replicas", args.replicas.map(|replicas| replicas.to_string()));
-    add("dapr-replicas", args.dapr_replicas.map(|replicas| replicas.to_string()));
-    add("blob", args.blob.map(|blob| blob.to_string()));
-    add("packaging", args.packaging.map(|packaging| packaging.to_string()));
+    add("stack", words(args.stack));
+    add("topology", words(args.topology));
+    add("replicas", words(args.replicas));
+    add("dapr-replicas", words(args.dapr_replicas));
+    add("blob", words(args.blob));
+    add("packaging", words(args.packaging));
+    add("tracing", words(args.tracing));
     for (name, value) in args.cluster.flags() {
         add(name, value);
     }
-    add("engine-profile", args.engine_profile.map(|profile| profile.to_string()));
+    add("engine-profile", words(args.engine_profile));
     command
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::backend::{LabError, kubernetes};
 use crate::spec::{
     BackendKind, BlobStore, ClusterSpec, DaprStrategy, Emulators, EngineProfile, LabSpec, Packaging, Pools,
-    SpinShape, Stacks, Topology,
+    SpinShape, Stacks, Topology, Tracing,
 };
 
 /// What the lab is made of.
@@ -35,6 +35,9 @@ pub(super) struct ShapeArgs {
     /// The Spin host's engine settings: spin, or tuned, with which no verdict on Spin can be drawn.
     #[arg(long, value_name = "PROFILE", default_value = "spin")]
     engine_profile: EngineProfile,
+    /// Whether Dapr makes a span of each of its calls: off or on.
+    #[arg(long, value_name = "TRACING", default_value = "off")]
+    tracing: Tracing,
     /// The well-known ports: Service Bus on 5672 and 5300, blobs on 10000.
     #[arg(long)]
     fixed_ports: bool,
@@ -140,6 +143,7 @@ impl ShapeArgs {
             dapr_replicas,
             blob: self.blob,
             engine_profile: self.engine_profile,
+            tracing: self.tracing,
             fixed_ports: self.fixed_ports,
             lock_seconds: self.lock_seconds,
             max_delivery_count: self.max_delivery_count,

@@ -12,6 +12,7 @@ use super::{Environment, PartKind, Report, ReportError, SCHEMA_VERSION, matrix_v
 use crate::flow::usage::OWN;
 use crate::spec::Role;
 use crate::spec::matrix::{Combination, Matrix};
+use crate::stats::median;
 
 /// Several runs and everything that is needed to read their figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -291,18 +292,6 @@ impl Figures {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
-    match values.len() {
-        0 => 0.0,
-        even if even.is_multiple_of(2) => f64::midpoint(at(middle - 1), at(middle)),
-        _ => at(middle),
-    }
-}
-
 /// The JSON schema of the matrix, as `schemas/matrix.schema.json` has it.
 pub fn matrix_schema() -> Result<String, ReportError> {
     super::schema_of::<MatrixReport>()
@@ -362,14 +351,5 @@ mod tests {
         assert!(!matrix.complete && matrix.rows.iter().all(|row| row.runs.is_empty()));
         matrix.add(0, Ok(&sample::report()));
         assert!(!matrix.complete && matrix.clean);
-    }
-
-    #[test]
-    fn the_median_is_the_middle() {
-        for (values, expected) in
-            [(vec![], 0.0), (vec![3.0], 3.0), (vec![9.0, 1.0], 5.0), (vec![9.0, 1.0, 2.0], 2.0)]
-        {
-            assert!((median(values) - expected).abs() < 1e-9);
-        }
     }
 }

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Stack, Topology, UnknownWord};
+use super::{BlobStore, Packaging, Stack, Topology, Tracing, UnknownWord};
+use crate::limits;
 
 /// A setting that differs from run to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,9 +14,41 @@ pub enum Axis {
     Stack,
     /// How Dapr stands to the applications.
     Topology,
+    /// Replicas of the application for each role.
+    Replicas,
+    /// Replicas of Dapr for each role.
+    DaprReplicas,
+    /// How `warp-rust` is packaged.
+    Packaging,
+    /// Which program stores the blobs.
+    Blob,
+    /// Whether Dapr traces.
+    Tracing,
+    /// Nothing: the same lab is measured as if it were several. What the values differ by is chance.
+    Series,
 }
 
-words!(Axis { Stack = "stack", Topology = "topology" });
+words!(Axis {
+    Stack = "stack",
+    Topology = "topology",
+    Replicas = "replicas",
+    DaprReplicas = "dapr-replicas",
+    Packaging = "packaging",
+    Blob = "blob",
+    Tracing = "tracing",
+    Series = "series",
+});
+
+/// One of several series of the same lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Series {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+words!(Series { A = "a", B = "b" });
 
 /// One value of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,22 +57,37 @@ pub enum Value {
     Stack(Stack),
     /// Of [`Axis::Topology`].
     Topology(Topology),
+    /// Of [`Axis::Replicas`], 1 to [`limits::REPLICAS`].
+    Replicas(u32),
+    /// Of [`Axis::DaprReplicas`], 1 to [`limits::REPLICAS`].
+    DaprReplicas(u32),
+    /// Of [`Axis::Packaging`].
+    Packaging(Packaging),
+    /// Of [`Axis::Blob`].
+    Blob(BlobStore),
+    /// Of [`Axis::Tracing`].
+    Tracing(Tracing),
+    /// Of [`Axis::Series`].
+    Series(Series),
 }
 
 impl Axis {
-    /// Every value that it can have.
-    fn all(self) -> Vec<Value> {
-        match self {
-            Self::Stack => Stack::ALL.iter().copied().map(Value::Stack).collect(),
-            Self::Topology => Topology::ALL.iter().copied().map(Value::Topology).collect(),
-        }
+    fn value(self, word: &str) -> Result<Value, MatrixError> {
+        Ok(match self {
+            Self::Stack => Value::Stack(word.parse()?),
+            Self::Topology => Value::Topology(word.parse()?),
+            Self::Replicas => Value::Replicas(self.number(word)?),
+            Self::DaprReplicas => Value::DaprReplicas(self.number(word)?),
+            Self::Packaging => Value::Packaging(word.parse()?),
+            Self::Blob => Value::Blob(word.parse()?),
+            Self::Tracing => Value::Tracing(word.parse()?),
+            Self::Series => Value::Series(word.parse()?),
+        })
     }
 
-    fn value(self, word: &str) -> Result<Value, UnknownWord> {
-        match self {
-            Self::Stack => word.parse().map(Value::Stack),
-            Self::Topology => word.parse().map(Value::Topology),
-        }
+    fn number(self, word: &str) -> Result<u32, MatrixError> {
+        let number = word.parse().ok().filter(|number| (1..=limits::REPLICAS).contains(number));
+        number.ok_or_else(|| MatrixError::Number { axis: self, given: word.to_owned() })
     }
 }
 
@@ -49,6 +97,12 @@ impl Value {
         match self {
             Self::Stack(_) => Axis::Stack,
             Self::Topology(_) => Axis::Topology,
+            Self::Replicas(_) => Axis::Replicas,
+            Self::DaprReplicas(_) => Axis::DaprReplicas,
+            Self::Packaging(_) => Axis::Packaging,
+            Self::Blob(_) => Axis::Blob,
+            Self::Tracing(_) => Axis::Tracing,
+            Self::Series(_) => Axis::Series,
         }
     }
 }
@@ -58,6 +112,11 @@ impl fmt::Display for Value {
         match self {
             Self::Stack(stack) => stack.fmt(formatter),
             Self::Topology(topology) => topology.fmt(formatter),
+            Self::Replicas(number) | Self::DaprReplicas(number) => number.fmt(formatter),
+            Self::Packaging(packaging) => packaging.fmt(formatter),
+            Self::Blob(store) => store.fmt(formatter),
+            Self::Tracing(tracing) => tracing.fmt(formatter),
+            Self::Series(series) => series.fmt(formatter),
         }
     }
 }
@@ -76,16 +135,22 @@ pub struct Combination {
 }
 
 impl fmt::Display for Combination {
+    /// Words speak for themselves; a number, `on` and a letter are named by their axis.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<_> = self.values.iter().map(Value::to_string).collect();
-        formatter.pad(&words.join(", "))
+        let word = |value: &Value| match value.axis() {
+            Axis::Stack | Axis::Topology | Axis::Packaging => value.to_string(),
+            axis => format!("{axis} {value}"),
+        };
+        formatter.pad(&self.values.iter().map(word).collect::<Vec<_>>().join(", "))
     }
 }
 
 impl Default for Matrix {
     /// Every stack in every topology.
     fn default() -> Self {
-        Self { axes: [Axis::Stack, Axis::Topology].map(|axis| (axis, axis.all())).into() }
+        let stacks = Stack::ALL.iter().copied().map(Value::Stack).collect();
+        let topologies = Topology::ALL.iter().copied().map(Value::Topology).collect();
+        Self { axes: vec![(Axis::Stack, stacks), (Axis::Topology, topologies)] }
     }
 }
 
@@ -134,6 +199,14 @@ pub enum MatrixError {
         "'{0}' is of no axis; expected AXIS=VALUE,VALUE,AXIS=VALUE, such as stack=spin-rust,warp-rust,topology=shared"
     )]
     NoAxis(String),
+    /// A number of replicas that no lab has.
+    #[error("{axis} takes numbers from 1 to {most}, not '{given}'", most = limits::REPLICAS)]
+    Number {
+        /// The axis.
+        axis: Axis,
+        /// What was given.
+        given: String,
+    },
     /// An axis that is named twice.
     #[error("axis {0} is named twice")]
     AxisTwice(Axis),
@@ -199,10 +272,35 @@ mod tests {
     }
 
     #[test]
+    fn every_axis_is_read_as_it_is_written() {
+        let text = "stack=warp-rust,topology=shared,replicas=1,10,dapr-replicas=2,packaging=full,static,blob=native,azurite,\
+                    tracing=on,off,series=a,b";
+        let matrix: Matrix = text.parse().expect("a matrix");
+        assert_eq!(matrix.to_string(), text);
+        assert_eq!(matrix.axes().len(), Axis::ALL.len());
+        let combinations = matrix.combinations();
+        assert_eq!(combinations.len(), 32);
+        assert_eq!(
+            combinations[0].to_string(),
+            "warp-rust, shared, replicas 1, dapr-replicas 2, full, blob native, tracing on, series a"
+        );
+    }
+
+    #[test]
     fn what_is_no_matrix_is_named() {
         for (text, said) in [
             ("warp-rust", "'warp-rust' is of no axis; expected AXIS=VALUE"),
-            ("color=red", "unknown value 'color', expected one of: stack, topology"),
+            (
+                "color=red",
+                "unknown value 'color', expected one of: stack, topology, replicas, dapr-replicas, packaging, blob, tracing, series",
+            ),
+            ("replicas=0", "replicas takes numbers from 1 to 32, not '0'"),
+            ("dapr-replicas=1,many", "dapr-replicas takes numbers from 1 to 32, not 'many'"),
+            ("replicas=1,01", "1 is named twice"),
+            ("packaging=tiny", "unknown value 'tiny', expected one of: full, static"),
+            ("blob=s3", "unknown value 's3', expected one of: azurite, native"),
+            ("tracing=yes", "unknown value 'yes', expected one of: off, on"),
+            ("series=c", "unknown value 'c', expected one of: a, b"),
             ("stack=warp", "unknown value 'warp', expected one of: spin-rust, "),
             ("stack=", "unknown value '', expected one of: spin-rust, "),
             ("topology=shared,shared", "shared is named twice"),

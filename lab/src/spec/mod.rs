@@ -73,6 +73,16 @@ pub enum EngineProfile {
     Tuned,
 }
 
+/// Whether Dapr makes a span of each of its calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tracing {
+    /// Dapr without a Configuration: it passes the context of a caller on and makes no span.
+    Off,
+    /// Every trace is sampled. There is no collector: what sending spans costs is not in the figures.
+    On,
+}
+
 macro_rules! words {
     ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
         impl $type {
@@ -119,6 +129,7 @@ words!(Packaging { Full = "full", Static = "static" });
 words!(Role { Distributor = "distributor", ReceiverExpress = "receiver-express", ReceiverStandard = "receiver-standard" });
 words!(Topology { Sidecar = "sidecar", Shared = "shared" });
 words!(BlobStore { Azurite = "azurite", Native = "native" });
+words!(Tracing { Off = "off", On = "on" });
 words!(EngineProfile { Spin = "spin", Tuned = "tuned" });
 
 /// A word that none of a list of values has.
@@ -232,6 +243,8 @@ pub struct LabSpec {
     pub blob: BlobStore,
     /// The engine settings of the Spin host.
     pub engine_profile: EngineProfile,
+    /// Whether Dapr makes a span of each of its calls.
+    pub tracing: Tracing,
     /// Whether the well-known ports are used (Service Bus 5672 and 5300, blobs 10000) instead of free ones.
     pub fixed_ports: bool,
     /// How long the broker locks a delivered message.
@@ -255,6 +268,7 @@ impl Default for LabSpec {
             dapr_replicas: 1,
             blob: BlobStore::Azurite,
             engine_profile: EngineProfile::Spin,
+            tracing: Tracing::Off,
             fixed_ports: false,
             lock_seconds: 60,
             max_delivery_count: 10,
@@ -393,6 +407,7 @@ impl LabSpec {
             ("dapr-replicas", self.dapr_replicas.to_string(), wanted.dapr_replicas.to_string()),
             ("blob", self.blob.to_string(), wanted.blob.to_string()),
             ("engine-profile", self.engine_profile.to_string(), wanted.engine_profile.to_string()),
+            ("tracing", self.tracing.to_string(), wanted.tracing.to_string()),
             ("fixed-ports", yes(self.fixed_ports), yes(wanted.fixed_ports)),
             ("lock-seconds", self.lock_seconds.to_string(), wanted.lock_seconds.to_string()),
             (

@@ -10,7 +10,7 @@ use crate::image::azurite_arguments;
 use crate::limits;
 use crate::paths::{LabFiles, Workspace};
 use crate::process::{Announces, Dies, Probe, Program};
-use crate::spec::{BlobStore, EngineProfile, LabSpec, Stack};
+use crate::spec::{BlobStore, EngineProfile, LabSpec, Stack, Tracing};
 
 /// Real programs that take the place of our stand-ins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -243,6 +243,10 @@ impl Setting {
             "info",
         ]);
         args.extend(["--resources-path", &shared, "--resources-path", &own]);
+        let configuration = self.files.dapr_configuration().display().to_string();
+        if self.spec.tracing == Tracing::On {
+            args.extend(["--config", &configuration]);
+        }
         if let Some(app_port) = &app_port {
             args.extend(["--app-channel-address", "127.0.0.1", "--app-port", app_port]);
         }
@@ -356,6 +360,21 @@ mod tests {
         assert!(!line(&own).contains("--app-port"), "{}", line(&own));
         assert!(!line(&own).contains("--dapr-grpc-port 0"), "daprd refuses it without an application");
         assert!(line(&own).contains("--name-resolution-path /workspace/.lab/main/names"), "{}", line(&own));
+    }
+
+    #[test]
+    fn every_dapr_traces_in_a_lab_that_traces_and_none_else() {
+        for (tracing, with) in [(Tracing::Off, false), (Tracing::On, true)] {
+            for daprd in [None, Some("/real/daprd".into())] {
+                let mut setting = setting(RealPrograms { daprd, ..RealPrograms::default() });
+                setting.spec.tracing = tracing;
+                for kind in [Kind::Dapr(Role::Distributor, 1), Kind::LabDapr] {
+                    let words = line(&setting.command(kind, at(1), PEER));
+                    let flag = " --config /workspace/.lab/main/dapr.yaml";
+                    assert_eq!(words.contains(flag), with, "{words}");
+                }
+            }
+        }
     }
 
     #[test]

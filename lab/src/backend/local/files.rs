@@ -1,4 +1,4 @@
-//! The files that a lab's programs read: the broker's configuration, and the secrets to which Dapr's components refer.
+//! The files that a lab's programs read: the configurations of broker and Dapr, and the secrets to which Dapr's components refer.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::backend::{LabError, settings};
 use crate::paths::LabFiles;
-use crate::spec::LabSpec;
+use crate::spec::{LabSpec, Tracing};
 
 /// Writes all of them; they are complete before anything is started.
 pub(super) fn write(
@@ -22,6 +22,9 @@ pub(super) fn write(
     fs::create_dir_all(&components).map_err(failed(components.clone()))?;
     let write = |path: PathBuf, text: String| write_private(&path, &text).map_err(failed(path));
     write(files.broker_config(), settings::broker_config(spec))?;
+    if spec.tracing == Tracing::On {
+        write(files.dapr_configuration(), format!("{:#}\n", settings::tracing_configuration()))?;
+    }
     let secrets = serde_json::json!(settings::secrets(broker, blob));
     write(files.secrets(), format!("{secrets:#}\n"))?;
     // A JSON text is a YAML text, and escapes whatever a path may hold.

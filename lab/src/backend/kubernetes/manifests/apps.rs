@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::{Lab, NoImage, Object, container, port, ready_at, select, texts};
 use crate::backend::kubernetes::names::{self, DaprPlace, ports};
-use crate::spec::{Packaging, Role, SpinShape, Stack};
+use crate::backend::settings;
+use crate::spec::{Packaging, Role, SpinShape, Stack, Tracing};
 
 impl Lab<'_> {
     pub(super) fn app(&self, role: Role) -> Result<Vec<Object>, NoImage> {
@@ -45,7 +46,8 @@ impl Lab<'_> {
             volumes = Some(self.files_of_daprd());
         }
         let mut pods = self.pods(role.as_str());
-        pods.annotations = (place == DaprPlace::Injected).then(|| injected(role, names::app_port(stack)));
+        pods.annotations =
+            (place == DaprPlace::Injected).then(|| self.injected(role, names::app_port(stack)));
         Ok(Object::of(&Deployment {
             metadata: self.named(role.as_str()),
             spec: Some(DeploymentSpec {
@@ -94,6 +96,25 @@ impl Lab<'_> {
         })
     }
 
+    /// What tells Dapr's injector to add a sidecar.
+    fn injected(&self, role: Role, app_port: u16) -> BTreeMap<String, String> {
+        let annotation = |name: &str, value: &str| (format!("dapr.io/{name}"), value.to_owned());
+        let mut annotations = BTreeMap::from([
+            annotation("enabled", "true"),
+            annotation("app-id", role.as_str()),
+            annotation("app-port", &app_port.to_string()),
+            annotation("enable-metrics", "false"),
+            // The default of a daprd elsewhere; the injector's own is to wait for ever.
+            annotation("graceful-shutdown-seconds", "5"),
+            annotation("sidecar-cpu-request", "20m"),
+            annotation("sidecar-memory-request", "32Mi"),
+        ]);
+        if self.spec().tracing == Tracing::On {
+            annotations.extend([annotation("config", settings::TRACING)]);
+        }
+        annotations
+    }
+
     fn spin_app(&self, role: Role, image: String) -> Object {
         let checks = json!({
             // The operator's webhook would write null where there are none, which its own schema refuses.
@@ -132,19 +153,4 @@ const fn image_name(stack: Stack, packaging: Packaging) -> &'static str {
         (Stack::WarpRust, Packaging::Static) => "warp-rust-static",
         (Stack::ExpressTs, _) => "express-ts",
     }
-}
-
-/// What tells Dapr's injector to add a sidecar.
-fn injected(role: Role, app_port: u16) -> BTreeMap<String, String> {
-    let annotation = |name: &str, value: &str| (format!("dapr.io/{name}"), value.to_owned());
-    BTreeMap::from([
-        annotation("enabled", "true"),
-        annotation("app-id", role.as_str()),
-        annotation("app-port", &app_port.to_string()),
-        annotation("enable-metrics", "false"),
-        // The default of a daprd elsewhere; the injector's own is to wait for ever.
-        annotation("graceful-shutdown-seconds", "5"),
-        annotation("sidecar-cpu-request", "20m"),
-        annotation("sidecar-memory-request", "32Mi"),
-    ])
 }

@@ -11,10 +11,13 @@ use k8s_openapi::api::core::v1::{
     Volume, VolumeMount, VolumeProjection,
 };
 
-use super::foundation::{COMPONENT_FILES, COMPONENTS_AT, SECRET_FILE, SECRETS_AT, TRUST};
+use super::foundation::{
+    COMPONENT_FILES, COMPONENTS_AT, CONFIGURATION_AT, CONFIGURATION_FILE, SECRET_FILE, SECRETS_AT, TRUST,
+};
 use super::{Lab, Object, container, port, ready_at, select, texts};
 use crate::backend::kubernetes::names::{self, DAPR_SYSTEM, DAPRD, DaprPlace, ports};
-use crate::spec::{DaprStrategy, Role, Topology};
+use crate::backend::settings;
+use crate::spec::{DaprStrategy, Role, Topology, Tracing};
 
 /// The volume with the token that Dapr's certificate authority takes.
 const TOKEN: &str = "dapr-identity-token";
@@ -87,6 +90,9 @@ impl Lab<'_> {
         args.extend(["--dapr-http-port".to_owned(), ports::DAPR_HTTP.to_string()]);
         args.extend(["--dapr-grpc-port".to_owned(), ports::DAPR_GRPC.to_string()]);
         args.extend(["--dapr-internal-grpc-port".to_owned(), ports::DAPR_INTERNAL.to_string()]);
+        if self.spec().tracing == Tracing::On {
+            args.extend(texts(["--config", settings::TRACING]));
+        }
         if let Some(app) = app {
             args.extend(texts(["--app-channel-address", app]));
             args.extend(["--app-port".to_owned(), ports::SERVICE.to_string()]);
@@ -135,6 +141,13 @@ impl Lab<'_> {
             })
             .collect();
         mounts.push(mount(SECRET_FILE, SECRETS_AT));
+        if self.spec().tracing == Tracing::On {
+            args.extend(texts(["--config", CONFIGURATION_AT]));
+            mounts.push(VolumeMount {
+                sub_path: Some(CONFIGURATION_FILE.to_owned()),
+                ..mount(COMPONENT_FILES, CONFIGURATION_AT)
+            });
+        }
         Container { args: Some(args), volume_mounts: Some(mounts), ..self.daprd() }
     }
 

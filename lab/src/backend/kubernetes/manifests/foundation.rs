@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Lab, Object};
 use crate::backend::kubernetes::names::{self, DaprPlace};
 use crate::backend::settings;
-use crate::spec::{Role as LabRole, SpinShape};
+use crate::spec::{Role as LabRole, SpinShape, Tracing};
 
 /// The ConfigMap with Dapr's trust, as Dapr calls its own.
 pub(super) const TRUST: &str = "dapr-trust-bundle";
@@ -25,6 +25,12 @@ pub(super) const SECRET_FILE: &str = "dapr-secrets";
 
 /// Where a Dapr that reads files finds its components.
 pub(super) const COMPONENTS_AT: &str = "/lab/components";
+
+/// The Configuration among the component files; it is mounted elsewhere, since it is no component.
+pub(super) const CONFIGURATION_FILE: &str = "configuration.yaml";
+
+/// Where it finds its Configuration.
+pub(super) const CONFIGURATION_AT: &str = "/lab/configuration.yaml";
 
 /// Where it finds its secrets.
 pub(super) const SECRETS_AT: &str = "/lab/secrets";
@@ -58,6 +64,11 @@ impl Lab<'_> {
             objects.extend(self.files());
         }
         objects.push(self.trust());
+        if self.spec().tracing == Tracing::On {
+            let mut body = settings::tracing_configuration();
+            body["metadata"] = json!(self.named(settings::TRACING));
+            objects.push(Object::custom("configurations", body));
+        }
         objects
     }
 
@@ -164,13 +175,15 @@ impl Lab<'_> {
         files
     }
 
-    /// The same components and secrets, as what a pod mounts.
+    /// The same components and secrets, and the Configuration, as what a pod mounts.
     fn files(&self) -> [Object; 2] {
-        let components = ConfigMap {
-            metadata: self.named(COMPONENT_FILES),
-            data: Some(self.component_files()),
-            ..ConfigMap::default()
-        };
+        let mut files = self.component_files();
+        if self.spec().tracing == Tracing::On {
+            let text = format!("{:#}\n", settings::tracing_configuration());
+            files.insert(CONFIGURATION_FILE.to_owned(), text);
+        }
+        let components =
+            ConfigMap { metadata: self.named(COMPONENT_FILES), data: Some(files), ..ConfigMap::default() };
         let secrets = ByteString(json!(self.secret_values()).to_string().into_bytes());
         let secrets = Secret {
             metadata: self.named(SECRET_FILE),

@@ -46,6 +46,7 @@ fn custom(text: &str) -> Validator {
 static SCHEMAS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
     BTreeMap::from([
         ("Component", custom(include_str!("schemas/component.schema.json"))),
+        ("Configuration", custom(include_str!("schemas/configuration.schema.json"))),
         ("ConfigMap", of::<ConfigMap>()),
         ("DaemonSet", of::<DaemonSet>()),
         ("Deployment", of::<Deployment>()),

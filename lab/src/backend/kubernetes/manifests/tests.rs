@@ -6,7 +6,7 @@ use super::*;
 use crate::backend::kubernetes::facts;
 use crate::paths::Workspace;
 use crate::spec::{
-    BackendKind, BlobStore, ClusterSpec, DaprStrategy, Emulators, SpinShape, Stack, Stacks, Topology,
+    BackendKind, BlobStore, ClusterSpec, DaprStrategy, Emulators, SpinShape, Stack, Stacks, Topology, Tracing,
 };
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -54,6 +54,8 @@ pub fn every_lab() -> Vec<LabSpec> {
                     for dapr_strategy in DaprStrategy::ALL {
                         for emulators in Emulators::ALL {
                             let (spin_shape, pools) = (*spin_shape, *pools);
+                            // Every second one traces, so that each shape is there with and without.
+                            let tracing = Tracing::ALL[labs.len() % 2];
                             let (dapr_strategy, emulators) = (*dapr_strategy, *emulators);
                             let cluster =
                                 ClusterSpec { context: None, spin_shape, pools, dapr_strategy, emulators };
@@ -61,6 +63,7 @@ pub fn every_lab() -> Vec<LabSpec> {
                                 stacks: Stacks::all(*stack),
                                 topology: *topology,
                                 backend: BackendKind::K3d,
+                                tracing,
                                 cluster,
                                 ..LabSpec::default()
                             });
@@ -316,4 +319,45 @@ fn what_has_no_image_is_named() {
     };
     let error = manifests(&inputs).expect_err("no image").to_string();
     assert_eq!(error, "there is no image of servicebus-emulator");
+}
+
+/// Each Dapr of a lab that traces names a Configuration that is there: by annotation, by name, or as a mounted file.
+#[test]
+fn every_dapr_is_told_of_tracing_in_its_own_way() {
+    for (stack, topology) in [
+        (Stack::WarpRust, Topology::Sidecar),
+        (Stack::WarpRust, Topology::Shared),
+        (Stack::SpinRust, Topology::Sidecar),
+    ] {
+        let mut told = 0;
+        for tracing in Tracing::ALL {
+            let objects = objects(&lab(stack, topology, |spec| spec.tracing = *tracing));
+            let on = *tracing == Tracing::On;
+            assert_eq!(objects.iter().any(|object| object.resource.kind == "Configuration"), on);
+            for (object, pods) in pod_specs(&objects) {
+                let template = &object.body["spec"]["template"];
+                let injected = template["metadata"]["annotations"]["dapr.io/enabled"] == "true";
+                if injected {
+                    assert_eq!(template["metadata"]["annotations"]["dapr.io/config"] == "tracing", on);
+                    told += u32::from(on);
+                }
+                for container in pods["containers"].as_array().expect("containers") {
+                    if container["name"] != "daprd" {
+                        continue;
+                    }
+                    let args = container["args"].as_array().expect("arguments");
+                    let named = args.iter().skip_while(|word| *word != "--config").nth(1);
+                    assert_eq!(named.is_some(), on, "{}", object.title());
+                    told += u32::from(on);
+                    if let Some(file) = named.and_then(Value::as_str).filter(|name| name.starts_with('/')) {
+                        let mounts = container["volumeMounts"].as_array().expect("mounts");
+                        assert!(mounts.iter().any(|mount| mount["mountPath"] == file), "{mounts:?}");
+                        let files = find(&objects, "ConfigMap", "dapr-components");
+                        assert!(files["data"]["configuration.yaml"].is_string(), "{files}");
+                    }
+                }
+            }
+        }
+        assert_eq!(told, 4, "the lab's own and one for each role: {stack} {topology}");
+    }
 }

@@ -25,7 +25,7 @@ pub enum Exit {
     BuildFailed,
     /// A program that the back end needs is not installed.
     ProgramMissing,
-    /// A run is invalid, or an order was lost, altered or left over.
+    /// A run is invalid, an order was lost, altered or left over, or a threshold was not met.
     ChecksFailed,
     /// Interrupted by Ctrl-C or SIGTERM.
     Interrupted,
@@ -78,7 +78,9 @@ impl Exit {
             Self::Unavailable => "The lab is not running, or its back end does not answer.",
             Self::BuildFailed => "Something could not be built.",
             Self::ProgramMissing => "A program that the back end needs is not installed.",
-            Self::ChecksFailed => "A run is invalid, or an order was lost, altered or left over.",
+            Self::ChecksFailed => {
+                "A run is invalid, an order was lost, altered or left over, or a threshold was not met."
+            }
             Self::Interrupted => "Interrupted by Ctrl-C or SIGTERM.",
         }
     }

@@ -55,6 +55,15 @@ pub const SCALE_STEPS: usize = 16;
 /// Runs of each combination of a matrix: more than anybody waits for.
 pub const MATRIX_REPEAT: u32 = 100;
 
+/// Bytes of a report that is read again: series are bounded, and one of 2,000 points each has 2 MB.
+pub const REPORT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Runs of the same name that are looked at for the one before.
+pub const PREVIOUS_RUNS: usize = 20;
+
+/// Bytes of a file with thresholds or prices that a person wrote.
+pub const SETTINGS_BYTES: u64 = 64 * 1024;
+
 /// Changes of replicas that are remembered: a run that scales by 32 again and again has some hundreds. The oldest go first.
 pub const REPLICA_EVENTS: usize = 4_000;
 

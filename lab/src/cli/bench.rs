@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
@@ -9,10 +10,10 @@ use crate::backend::{Lab, LabError, Lifetime, Scalable, StartOptions};
 use crate::exit::Exit;
 use crate::flow::scaling::{ReplicaProbe, ScaleOrder, ScalePlan};
 use crate::flow::usage::UsageProbe;
-use crate::flow::{self, FlowError, RunOptions};
+use crate::flow::{self, FlowError, Profile, Progress, RunOptions};
 use crate::limits;
 use crate::paths::{NoWorkspace, Workspace};
-use crate::report::{self, Environment, Inputs, Report, ReportError};
+use crate::report::{self, Environment, Gate, GateError, Inputs, Report, ReportError};
 use crate::spec::matrix::Matrix;
 use crate::spec::{BlobStore, EngineProfile, LabSpec, Packaging, RUNS, Stacks, Topology, Tracing};
 
@@ -37,6 +38,14 @@ pub struct BenchArgs {
     /// Orders that pass the flow before anything is measured; with 0 the flow is cold.
     #[arg(long, value_name = "N", default_value_t = flow::limits::WARM_UP)]
     pub warm_up: u64,
+    /// When the orders are due: burst, which is all of them at once, or steady, which is one after the other at a rate, whatever
+    /// becomes of those before; its latencies count from the instant at which an order was due.
+    #[arg(long, value_name = "PROFILE", value_enum, default_value_t = ProfileKind::Burst)]
+    pub profile: ProfileKind,
+    /// Orders that are due in a second, with --profile steady.
+    #[arg(long, value_name = "N", required_if_eq("profile", "steady"),
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(flow::limits::RATE)))]
+    pub rate: Option<u32>,
     /// Settings of an earlier measurement: `article` is Dapr Shared with 10 Dapr replicas for each role.
     #[arg(long, value_name = "NAME")]
     pub preset: Option<Preset>,
@@ -73,19 +82,34 @@ pub struct BenchArgs {
     pub scale: Option<ScaleSteps>,
     /// Measure combinations one after the other, each on a lab of its own, and show them in one table: AXIS=VALUE,VALUE,AXIS=VALUE,
     /// such as stack=spin-rust,warp-rust,topology=shared. Without axes it is every stack in every topology. An axis takes
-    /// the place of the option of its name. Writes matrix.json and matrix.html.
+    /// the place of the option of its name. Axes are stack, topology, replicas, dapr-replicas, packaging, blob, tracing and series,
+    /// which is nothing (series=a,b measures one lab as if it were two: what they differ by is chance). Tells which combinations
+    /// differ, from 3 runs of each on; 5 are enough for most comparisons: --repeat 5. Writes matrix.json and matrix.html.
     #[arg(long, value_name = "AXES", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["scale", "keep"])]
     pub matrix: Option<Matrix>,
-    /// Runs of each combination, taken in turns: A B C, A B C.
+    /// Runs of each combination, taken in turns: A B C, A B C. It takes 3 to say whether combinations differ; take 5 to compare.
     #[arg(long, value_name = "K", default_value_t = 1, requires = "matrix",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::MATRIX_REPEAT)))]
     pub repeat: u32,
+    /// Thresholds that the run must meet, or each combination of a matrix; else it ends with 100. A file of TOML or JSON:
+    /// [throughput_per_second] min = 1000.
+    #[arg(long, value_name = "FILE")]
+    pub gate: Option<PathBuf>,
     /// Name of the lab.
     #[arg(long, value_name = "NAME", env = "LAB_NAME", default_value = "main")]
     pub lab: String,
     /// Leave the lab running that this command started.
     #[arg(long)]
     pub keep: bool,
+}
+
+/// When orders are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProfileKind {
+    /// All of them at once.
+    Burst,
+    /// One after the other, at a rate.
+    Steady,
 }
 
 /// Settings of an earlier measurement.
@@ -108,6 +132,22 @@ pub enum BenchError {
     /// The report.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The thresholds.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// A rate for orders that are all due at once.
+    #[error("--rate {0} is of --profile steady: in a burst all orders are due at once")]
+    RateOfBurst(u32),
+    /// Orders that would be under way for longer than anybody waits.
+    #[error("{orders} orders at {rate} in a second take {seconds} s, and a run may take {most} s", most = flow::limits::SPAN.as_secs())]
+    Span {
+        /// Orders.
+        orders: u64,
+        /// Orders in a second.
+        rate: u32,
+        /// Seconds from the first to the last.
+        seconds: u64,
+    },
 }
 
 impl From<NoWorkspace> for BenchError {
@@ -123,6 +163,7 @@ impl BenchError {
             Self::Lab(error) => error.exit(),
             Self::Flow(error) => error.exit(),
             Self::Report(_) => Exit::ResourceFailed,
+            Self::Gate(_) | Self::RateOfBurst(_) | Self::Span { .. } => Exit::Usage,
         }
     }
 
@@ -131,7 +172,9 @@ impl BenchError {
         match self {
             Self::Lab(error) => error.hint(),
             Self::Flow(error) => error.hint().map(str::to_owned),
-            Self::Report(_) => None,
+            Self::RateOfBurst(_) => Some("add --profile steady, or leave --rate out".to_owned()),
+            Self::Span { .. } => Some("fewer orders (--orders), or more in a second (--rate)".to_owned()),
+            Self::Report(_) | Self::Gate(_) => None,
         }
     }
 }
@@ -169,6 +212,24 @@ impl BenchArgs {
         })
     }
 
+    /// When the orders are due.
+    ///
+    /// # Errors
+    /// Fails for a rate without use, and for orders that would take too long.
+    pub(super) fn profile(&self) -> Result<Profile, BenchError> {
+        let profile = match (self.profile, self.rate) {
+            (ProfileKind::Burst, Some(rate)) => return Err(BenchError::RateOfBurst(rate)),
+            (ProfileKind::Steady, Some(rate_per_second)) => Profile::Steady { rate_per_second },
+            // The command line asks for a rate where it is steady.
+            (ProfileKind::Burst | ProfileKind::Steady, None) => Profile::Burst,
+        };
+        let span = profile.span(self.orders);
+        match self.rate.filter(|_| span > flow::limits::SPAN) {
+            Some(rate) => Err(BenchError::Span { orders: self.orders, rate, seconds: span.as_secs() }),
+            None => Ok(profile),
+        }
+    }
+
     fn check_scale(&self, topology: Topology) -> Result<(), LabError> {
         let Some(steps) = &self.scale else { return Ok(()) };
         std::iter::once(&steps.first)
@@ -176,7 +237,8 @@ impl BenchArgs {
             .try_for_each(|count| steps.scalable.check(topology, *count))
     }
 
-    fn options(&self, lab: &Lab, display: &Arc<Display>) -> RunOptions {
+    fn options(&self, lab: &Lab, display: &Arc<Display>, stop: &Stop) -> Result<RunOptions, BenchError> {
+        let (flowing, wanted) = (stop.clone(), stop.clone());
         let (probed, asked, display) = (lab.clone(), lab.clone(), display.clone());
         let usage: UsageProbe = Arc::new(move || {
             let lab = probed.clone();
@@ -186,16 +248,32 @@ impl BenchArgs {
             let lab = asked.clone();
             Box::pin(async move { lab.replica_events().await.map_err(|error| error.to_string()) })
         });
-        RunOptions {
+        Ok(RunOptions {
+            profile: self.profile()?,
             warm_up: self.warm_up,
             usage: Some(usage),
             usage_curve: !lab.spec().backend.is_cluster(),
             replicas: Some(replicas),
             scaling: self.scale.as_ref().map(|steps| plan(steps, lab)),
-            progress: Some(Arc::new(move |progress| display.show(&progress))),
+            progress: Some(Arc::new(move |progress| {
+                if matches!(progress, Progress::Flowing { .. }) {
+                    flowing.flowing.store(true, Ordering::Relaxed);
+                }
+                display.show(&progress);
+            })),
+            stop: Some(Arc::new(move || wanted.wanted.load(Ordering::Relaxed))),
             ..RunOptions::new(self.orders, self.seed)
-        }
+        })
     }
+}
+
+/// How far a run is as far as ending it early is concerned, and whether it shall.
+#[derive(Debug, Clone, Default)]
+struct Stop {
+    /// Orders are due: from here on there is something to keep.
+    flowing: Arc<AtomicBool>,
+    /// It shall end with what it has.
+    wanted: Arc<AtomicBool>,
 }
 
 /// Scaling as the flow carries it out, on a certain lab.
@@ -218,9 +296,13 @@ pub struct BenchOutcome {
 }
 
 impl BenchOutcome {
-    /// 0 for a clean run.
-    pub const fn exit(&self) -> Exit {
-        if self.report.clean { Exit::Ok } else { Exit::ChecksFailed }
+    /// 0 for a clean run that meets every threshold.
+    pub fn exit(&self) -> Exit {
+        match &self.report {
+            report if report.measured.interrupted => Exit::Interrupted,
+            report if report.clean && report.passed() => Exit::Ok,
+            _ => Exit::ChecksFailed,
+        }
     }
 
     /// The result as text, with the path of the report.
@@ -229,10 +311,12 @@ impl BenchOutcome {
     }
 }
 
-/// Measures one run; `None` where it was interrupted. What it started is stopped, whatever happened, unless it was asked to
+/// Measures one run; `None` where it was interrupted before there was anything to keep, and where it is one of a matrix, whose rows are
+/// of whole runs. What it started is stopped, whatever happened, unless it was asked to
 /// keep it: before it returns, or, when interrupted, with this process.
 pub(super) async fn bench(
     args: &BenchArgs,
+    gate: Option<&Gate>,
     display: Arc<Display>,
     interrupts: &mut Interrupts,
 ) -> Result<Option<BenchOutcome>, BenchError> {
@@ -247,15 +331,39 @@ pub(super) async fn bench(
         true => Some(AsFound::look(args, &lab).await?),
         false => None,
     };
-    let outcome = tokio::select! {
-        outcome = measure(args, &lab, environment, &workspace, &display) => Some(outcome),
-        () = interrupts.next() => None,
-    };
+    let stop = Stop::default();
+    let measuring = measure(args, gate, &lab, environment, &workspace, &display, &stop);
+    let outcome = until_interrupted(measuring, &stop, args.matrix.is_none(), &display, interrupts).await;
     display.finish();
     // A second Ctrl-C waits for nothing.
     tokio::select! {
         outcome = leave(&lab, stays, outcome) => outcome,
         () = interrupts.next() => Ok(None),
+    }
+}
+
+/// Waits for a run. An interruption ends it with what it has where there is something to keep, else at once, and the second one does so
+/// whatever there is.
+async fn until_interrupted<T>(
+    measuring: impl Future<Output = T>,
+    stop: &Stop,
+    keeps: bool,
+    display: &Display,
+    interrupts: &mut Interrupts,
+) -> Option<T> {
+    tokio::pin!(measuring);
+    tokio::select! {
+        outcome = &mut measuring => return Some(outcome),
+        () = interrupts.next() => {}
+    }
+    if !keeps || !stop.flowing.load(Ordering::Relaxed) {
+        return None;
+    }
+    stop.wanted.store(true, Ordering::Relaxed);
+    display.line("interrupted: keeping what was measured; once more to end at once");
+    tokio::select! {
+        outcome = &mut measuring => Some(outcome),
+        () = interrupts.next() => None,
     }
 }
 
@@ -337,15 +445,19 @@ async fn lab(args: &BenchArgs, workspace: &Workspace, display: &Display) -> Resu
 
 async fn measure(
     args: &BenchArgs,
+    gate: Option<&Gate>,
     lab: &Lab,
     environment: Environment,
     workspace: &Workspace,
     display: &Arc<Display>,
+    stop: &Stop,
 ) -> Result<BenchOutcome, BenchError> {
-    let measured = flow::run(lab.endpoints(), &args.options(lab, display)).await?;
+    let measured = flow::run(lab.endpoints(), &args.options(lab, display, stop)?).await?;
     let status = lab.status().await?;
-    let report = Report::new(Inputs { spec: lab.spec(), status: &status, environment, measured });
-    let folder = report.write(&workspace.labs().join(RUNS))?;
+    let mut report = Report::new(Inputs { spec: lab.spec(), status: &status, environment, measured });
+    let runs = workspace.labs().join(RUNS);
+    report.judge(&runs, gate);
+    let folder = report.write(&runs)?;
     Ok(BenchOutcome { report, folder })
 }
 

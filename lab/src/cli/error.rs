@@ -1,6 +1,7 @@
 //! What a command tells when it fails: what, why, and what to do, in this order, each once.
 
 use super::bench::BenchError;
+use super::compare::CompareFailure;
 use crate::backend::LabError;
 use crate::backend::kubernetes::DryRunError;
 use crate::build::BuildError;
@@ -26,6 +27,9 @@ pub(super) enum CliError {
     /// A run.
     #[error(transparent)]
     Bench(#[from] BenchError),
+    /// A comparison.
+    #[error(transparent)]
+    Compare(#[from] CompareFailure),
     /// The relay.
     #[error("failed to serve on {address}")]
     Service {
@@ -60,7 +64,7 @@ impl CliError {
         match self {
             Self::Build(_) | Self::Image(_) => Exit::BuildFailed,
             Self::Lab(error) => error.exit(),
-            Self::DryRun(_) => Exit::Usage,
+            Self::DryRun(_) | Self::Compare(_) => Exit::Usage,
             Self::Bench(error) => error.exit(),
             Self::Service { .. } | Self::Stdout(_) | Self::Runtime(_) => Exit::StartFailed,
         }
@@ -73,6 +77,7 @@ impl CliError {
             Self::Lab(error) => error.hint(),
             Self::DryRun(_) => None,
             Self::Bench(error) => error.hint(),
+            Self::Compare(error) => error.hint(),
             Self::Service { .. } => Some("choose another address with --listen".to_owned()),
             Self::Stdout(_) | Self::Runtime(_) => None,
         }

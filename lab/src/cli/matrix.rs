@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Interrupts;
-use super::bench::{self, BenchArgs, BenchError, BenchOutcome};
+use super::bench::{self, BenchArgs, BenchError, BenchOutcome, ProfileKind};
 use super::progress::Display;
 use crate::backend::{LabError, running_labs};
 use crate::build::Artefact;
@@ -12,7 +12,7 @@ use crate::clock;
 use crate::exit::Exit;
 use crate::flow;
 use crate::paths::Workspace;
-use crate::report::{self, Environment, MatrixInputs, MatrixReport};
+use crate::report::{self, Environment, Gate, MatrixInputs, MatrixReport};
 use crate::spec::matrix::{Combination, Matrix, Value};
 use crate::spec::{RUNS, Stacks};
 
@@ -79,6 +79,7 @@ pub fn artefacts(
 pub(super) async fn run(
     args: &BenchArgs,
     matrix: &Matrix,
+    gate: Option<&Gate>,
     display: &Arc<Display>,
     interrupts: &mut Interrupts,
 ) -> Result<Option<MatrixOutcome>, BenchError> {
@@ -91,6 +92,7 @@ pub(super) async fn run(
         matrix,
         repeat: args.repeat,
         orders: args.orders,
+        profile: args.profile()?,
         seed: args.seed,
         command: command(args, matrix),
         started_us: clock::now_us(),
@@ -98,13 +100,14 @@ pub(super) async fn run(
     });
     let combinations = matrix.combinations();
     let runs = combinations.len() * args.repeat as usize;
+    let folder = workspace.labs().join(RUNS);
     let mut outcome = None;
     let mut exit = Exit::Ok;
     for (number, (row, combination)) in
         (0..args.repeat).flat_map(|_| combinations.iter().enumerate()).enumerate()
     {
         display.line(&format!("run {} of {runs}: {combination}", number + 1));
-        let ran = bench::bench(&args_of(args, combination), Arc::clone(display), interrupts).await;
+        let ran = bench::bench(&args_of(args, combination), None, Arc::clone(display), interrupts).await;
         let ended = match &ran {
             Ok(Some(outcome)) => outcome.exit(),
             Ok(None) => Exit::Interrupted,
@@ -123,7 +126,14 @@ pub(super) async fn run(
             }
         }
         // After each run: what was measured is there whatever comes.
-        outcome = Some(report.write(&workspace.labs().join(RUNS))?);
+        outcome = Some(report.write(&folder)?);
+    }
+    if outcome.is_some() {
+        report.finish(&folder, gate);
+        if exit == Exit::Ok && !report.passed() {
+            exit = Exit::ChecksFailed;
+        }
+        outcome = Some(report.write(&folder)?);
     }
     Ok(outcome.map(|folder| MatrixOutcome { report, folder, exit }))
 }
@@ -152,6 +162,8 @@ fn command(args: &BenchArgs, matrix: &Matrix) -> String {
     };
     add("repeat", (args.repeat > 1).then(|| args.repeat.to_string()));
     add("warm-up", (args.warm_up != flow::limits::WARM_UP).then(|| args.warm_up.to_string()));
+    add("profile", (args.profile == ProfileKind::Steady).then(|| "steady".to_owned()));
+    add("rate", words(args.rate));
     add("preset", args.preset.map(|_| "article".to_owned()));
     add("stack", words(args.stack));
     add("topology", words(args.topology));

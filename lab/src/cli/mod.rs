@@ -4,6 +4,7 @@
 
 pub mod bench;
 mod build;
+mod compare;
 mod doctor;
 mod down;
 mod error;
@@ -32,6 +33,7 @@ use crate::backend::{LabError, running_labs};
 use crate::build::Artefact;
 use crate::exit::Exit;
 use crate::paths::Workspace;
+use crate::report::Gate;
 
 /// A local lab that sends orders through Service Bus, Dapr and WebAssembly or native services into blobs, and measures it.
 #[derive(Debug, Parser)]
@@ -65,6 +67,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Orders(orders::OrdersArgs),
     Bench(bench::BenchArgs),
+    Compare(compare::CompareArgs),
     Doctor(doctor::DoctorArgs),
     Versions(versions::VersionsArgs),
     Service(service::ServiceArgs),
@@ -111,6 +114,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Logs(args) => logs::run(&args).await,
         Command::Orders(args) => run_orders(&args, output).await,
         Command::Bench(args) => run_bench(&args, output).await,
+        Command::Compare(args) => compare::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output).await,
         Command::Versions(args) => versions::run(&args, output),
         Command::Service(args) => service::run(args).await,
@@ -130,6 +134,8 @@ async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliE
     if args.matrix.is_none() {
         args.spec().validate().map_err(LabError::from)?;
     }
+    args.profile()?;
+    let gate = args.gate.as_deref().map(Gate::read).transpose().map_err(bench::BenchError::from)?;
     let mut args = args.clone();
     if !running_labs(&workspace).contains(&args.lab) {
         // Once for all labs of this command, and before anything is built.
@@ -140,7 +146,9 @@ async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliE
     if let Some(axes) = &args.matrix {
         build::ensure(&workspace, &matrix::artefacts(args, axes)?, output)?;
         let display = Arc::new(progress::Display::new(output.quiet));
-        let Some(outcome) = matrix::run(args, axes, &display, &mut Interrupts::watch()).await? else {
+        let Some(outcome) =
+            matrix::run(args, axes, gate.as_ref(), &display, &mut Interrupts::watch()).await?
+        else {
             return Ok(Exit::Interrupted);
         };
         output.result(&outcome.report, || outcome.text());
@@ -149,7 +157,7 @@ async fn run_bench(args: &bench::BenchArgs, output: Output) -> Result<Exit, CliE
     build::ensure(&workspace, &Artefact::of(&args.spec()), output)?;
     let display = Arc::new(progress::Display::new(output.quiet));
     let mut interrupts = Interrupts::watch();
-    let Some(outcome) = bench::bench(args, display, &mut interrupts).await? else {
+    let Some(outcome) = bench::bench(args, gate.as_ref(), display, &mut interrupts).await? else {
         return Ok(Exit::Interrupted);
     };
     output.result(&outcome.report, || outcome.text());

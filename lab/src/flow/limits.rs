@@ -31,6 +31,12 @@ pub const CHUNKS: usize = 10_000;
 /// Orders of one data set.
 pub const ORDERS: u64 = 1_000_000;
 
+/// Orders of a steady run that are due in a second: above, a millisecond has more of them than the lab can send in one.
+pub const RATE: u32 = 50_000;
+
+/// How long the orders of a steady run may be under way: each waits in the broker until it is due.
+pub const SPAN: Duration = Duration::from_secs(4 * 3600);
+
 /// Orders of the warm-up, from whose sending the time for all is estimated.
 pub const WARM_UP: u64 = 200;
 

@@ -23,5 +23,7 @@ pub mod verify;
 
 pub use error::FlowError;
 pub use run::{
-    DeadLetter, Measured, Progress, ProgressSink, RunOptions, Scheduling, Setup, run, stop_recorders,
+    DeadLetter, Measured, Progress, ProgressSink, RunOptions, Scheduling, Setup, StopFlag, run,
+    stop_recorders,
 };
+pub use schedule::Profile;

@@ -153,10 +153,10 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// What a run of `orders` orders may need.
-    pub fn for_orders(orders: u64) -> Self {
+    /// What a run of `orders` orders may need, the last of which is due `span` after the first.
+    pub fn for_orders(orders: u64, span: Duration) -> Self {
         let each = limits::DEADLINE_PER_ORDER.saturating_mul(u32::try_from(orders).unwrap_or(u32::MAX));
-        Self { deadline: limits::DEADLINE_BASE + each, stall: limits::STALL }
+        Self { deadline: limits::DEADLINE_BASE + each + span, stall: limits::STALL }
     }
 }
 
@@ -212,18 +212,19 @@ pub async fn await_done(
     wait_until(broker, before, orders, patience, &what, |tally| tally.is_done(orders), |_| {}).await
 }
 
-/// As [`await_done`], with the depth of the queues over time.
+/// As [`await_done`], with the depth of the queues over time; and it ends early when `stopped` says so.
 pub(crate) async fn watch(
     broker: &Broker,
     before: &[QueueCounts],
     orders: u64,
     t0_lab_us: u64,
     patience: Patience,
+    stopped: impl Fn() -> bool,
     progress: impl Fn(&Tally),
 ) -> Result<(Tally, Vec<DepthPoint>), FlowError> {
     let mut series = Series::default();
     let what = format!("{orders} orders to be stored");
-    let done = |tally: &Tally| tally.is_done(orders);
+    let done = |tally: &Tally| tally.is_done(orders) || stopped();
     let tally = wait_until(broker, before, orders, patience, &what, done, |tally| {
         let depth =
             |index: usize| tally.active.get(index).unwrap_or(&0) + tally.locked.get(index).unwrap_or(&0);

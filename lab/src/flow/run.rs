@@ -15,7 +15,7 @@ use super::error::FlowError;
 use super::limits;
 use super::observe::{self, DepthPoint, Patience, Tally};
 use super::scaling::{self, ReplicaPoint, ReplicaProbe, ScalePlan, ScaleStep, Scaler};
-use super::schedule::{self, Attempt};
+use super::schedule::{self, Attempt, Profile};
 use super::stages::{self, BlobInstants, Ids, Stage, Timings, WrittenPoint};
 use super::usage::{Before, MachineUsage, PartUsage, Sampled, Sampler, UsagePoint, UsageProbe};
 use super::verify::{self, Verification};
@@ -29,6 +29,8 @@ pub struct RunOptions {
     pub orders: u64,
     /// The seed of the data set.
     pub seed: u64,
+    /// When they are due.
+    pub profile: Profile,
     /// Orders that pass the flow before anything is measured, and from whose sending T0 is estimated. With 0 the flow is cold and
     /// the lead assumes [`limits::SEND_ASSUMED`] a send.
     pub warm_up: u64,
@@ -45,7 +47,12 @@ pub struct RunOptions {
     pub scaling: Option<ScalePlan>,
     /// Told how far the run is.
     pub progress: Option<ProgressSink>,
+    /// Asked whether to stop, from T0 on: what was measured until then is the result, which says that it is of a part.
+    pub stop: Option<StopFlag>,
 }
+
+/// Says whether a run is to end early; it must return at once.
+pub type StopFlag = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Is told how far a run is, from whatever task; it must return at once.
 pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -57,6 +64,7 @@ impl RunOptions {
         Self {
             orders,
             seed,
+            profile: Profile::Burst,
             warm_up,
             patience: None,
             usage: None,
@@ -64,7 +72,12 @@ impl RunOptions {
             replicas: None,
             scaling: None,
             progress: None,
+            stop: None,
         }
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience.unwrap_or_else(|| Patience::for_orders(self.orders, self.profile.span(self.orders)))
     }
 
     fn tell(&self, progress: Progress) {
@@ -151,6 +164,8 @@ pub struct Scheduling {
 pub struct Setup {
     /// Orders of the run.
     pub orders: u64,
+    /// When they were due.
+    pub profile: Profile,
     /// The seed of its data set.
     pub seed: u64,
     /// Digest of the data set.
@@ -185,6 +200,8 @@ pub struct Measured {
     pub clocks: Vec<ClockOffset>,
     /// Where blob instants come from.
     pub blob_instants: BlobInstants,
+    /// Whether it was stopped before every order had come to its end: figures are of those that had, and there is no throughput.
+    pub interrupted: bool,
     /// From T0 to the last order's first blob, seconds.
     pub duration_seconds: Option<f64>,
     /// Orders in a second, N / (last blob − T0); nothing unless every order was verified.
@@ -213,9 +230,9 @@ pub struct Measured {
     pub verification: Verification,
     /// Orders of which something happened more than once; allowed, and counted.
     pub duplicated: Ids,
-    /// Orders that were delivered before T0; none in a valid run.
+    /// Orders that were delivered before they were due; none in a valid run.
     pub delivered_early: Ids,
-    /// Orders that reached the broker after T0; none in a valid run.
+    /// Orders that reached the broker after they were due; none in a valid run.
     pub arrived_late: Ids,
     /// Messages that were dead-lettered during the run.
     pub dead_lettered: u64,
@@ -331,8 +348,9 @@ async fn warm_up(clients: &Clients, set: &Arc<DataSet>, options: &RunOptions) ->
     }
     options.tell(Progress::WarmUp { orders });
     let before = clients.broker.queues().await?;
+    let (burst, lead) = (Profile::Burst, limits::WARM_UP_LEAD);
     let attempt =
-        schedule::schedule(&clients.dapr, &clients.broker, set, orders, limits::WARM_UP_LEAD, |_| {}).await?;
+        schedule::schedule(&clients.dapr, &clients.broker, set, orders, burst, lead, |_| {}).await?;
     let patience = Patience { deadline: limits::WARM_UP_DEADLINE, stall: limits::WARM_UP_DEADLINE };
     observe::await_done(&clients.broker, &before, attempt.accepted, patience).await?;
     Ok(schedule::lead(options.orders, attempt.accepted, attempt.took, limits::LEAD_FACTOR))
@@ -382,7 +400,8 @@ async fn measure(
         [broker, blob] => clock::correction_us(blob, broker),
         _ => 0,
     };
-    let timings = stages::compute(set.len(), attempt.t0_us, &messages, blobs.as_deref(), shift);
+    let timings =
+        stages::compute(set.len(), (attempt.t0_us, options.profile), &messages, blobs.as_deref(), shift);
     let (sink, orders) = (options.progress.clone(), options.orders);
     let verification = verify::verify_with(&clients.blobs, set, move |compared| {
         if let Some(sink) = &sink {
@@ -394,6 +413,7 @@ async fn measure(
     Ok(assemble(Gathered {
         setup: Setup {
             orders: options.orders,
+            profile: options.profile,
             seed: options.seed,
             data_sha256: manifest.sha256.clone(),
             data_bytes: manifest.bytes,
@@ -408,6 +428,7 @@ async fn measure(
         scaling,
         timings,
         verification,
+        interrupted: !tally.is_done(options.orders),
         dead_lettered: tally.dead_lettered,
         dead_letters,
         recorder_dropped,
@@ -441,8 +462,9 @@ async fn watch(
     let scaler = Scaler::start(options.scaling.clone(), options.orders, move |scaled| {
         sink.tell(Progress::Scaled(scaled.clone()));
     });
-    let patience = options.patience.unwrap_or_else(|| Patience::for_orders(options.orders));
-    let watched = observe::watch(&clients.broker, before, options.orders, t0_lab_us, patience, |tally| {
+    let stopped = || options.stop.as_ref().is_some_and(|stop| stop());
+    let (orders, patience) = (options.orders, options.patience());
+    let watched = observe::watch(&clients.broker, before, orders, t0_lab_us, patience, stopped, |tally| {
         let Tally { stored, dead_lettered, .. } = *tally;
         scaler.look(stored + dead_lettered);
         options.tell(Progress::Flowing { stored, dead_lettered, orders: options.orders });
@@ -466,14 +488,14 @@ async fn schedule_all(
     options: &RunOptions,
     mut lead: Duration,
 ) -> Result<(u32, Attempt, Vec<QueueCounts>), FlowError> {
-    let orders = options.orders;
+    let (orders, profile) = (options.orders, options.profile);
     let mut attempts = 0;
     loop {
         attempts += 1;
         let before = clients.broker.queues().await?;
         let sink = options.progress.clone();
         let attempt =
-            schedule::schedule(&clients.dapr, &clients.broker, set, orders, lead, move |accepted| {
+            schedule::schedule(&clients.dapr, &clients.broker, set, orders, profile, lead, move |accepted| {
                 if let Some(sink) = &sink {
                     sink(Progress::Scheduling { accepted, orders });
                 }
@@ -482,8 +504,7 @@ async fn schedule_all(
         if attempt.complete {
             return Ok((attempts, attempt, before));
         }
-        let patience = options.patience.unwrap_or_else(|| Patience::for_orders(orders));
-        observe::await_done(&clients.broker, &before, attempt.accepted, patience).await?;
+        observe::await_done(&clients.broker, &before, attempt.accepted, options.patience()).await?;
         if attempts == limits::ATTEMPTS {
             return Err(FlowError::NotScheduled {
                 scheduled: attempt.accepted,
@@ -534,6 +555,7 @@ struct Gathered {
     scaling: Vec<ScaleStep>,
     timings: Timings,
     verification: Verification,
+    interrupted: bool,
     dead_lettered: u64,
     dead_letters: Vec<DeadLetter>,
     recorder_dropped: u64,
@@ -557,6 +579,7 @@ fn assemble(gathered: Gathered) -> Measured {
         scheduling,
         clocks: gathered.clocks,
         blob_instants: timings.blob_instants,
+        interrupted: gathered.interrupted,
         duration_seconds,
         throughput_per_second: None,
         stages: timings.stages,

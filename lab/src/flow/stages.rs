@@ -8,6 +8,7 @@ use super::blobs::BlobRow;
 use super::broker::MessageRow;
 use super::clock::shift;
 use super::limits;
+use super::schedule::Profile;
 use crate::spec::{OUTBOXES, QUEUES};
 
 /// One stage's latencies over all orders that have both of its instants; microseconds.
@@ -67,7 +68,7 @@ pub struct Timings {
     pub written_interval_ms: u64,
     /// Orders that were delivered before they were due.
     pub delivered_early: Ids,
-    /// Orders whose message arrived after T0: due when they came, and not at T0.
+    /// Orders whose message arrived after the instant for which it was meant: due when it came.
     pub arrived_late: Ids,
     /// Orders of which a message was delivered, or a blob written, more than once, or that were forwarded more than once.
     pub duplicated: Ids,
@@ -109,11 +110,14 @@ struct Trail {
     deliveries_most: u32,
 }
 
-/// Joins the rows of `orders` orders with ids from 1. `blobs` is `None` where the store has no recorder; `blob_shift_us` turns
+/// The stages in the order in which an order meets them, then the whole way.
+pub const NAMES: [&str; 5] = ["ingress queue", "distributor", "second queue", "receiver", "end to end"];
+
+/// Joins the rows of `orders` orders with ids from 1, due from `t0_us` on as `profile` says. `blobs` is `None` where the store has no recorder; `blob_shift_us` turns
 /// its instants into the broker's.
 pub fn compute(
     orders: usize,
-    t0_us: u64,
+    (t0_us, profile): (u64, Profile),
     messages: &[MessageRow],
     blobs: Option<&[BlobRow]>,
     blob_shift_us: i64,
@@ -158,7 +162,7 @@ pub fn compute(
         duplicated: Ids::default(),
         foreign_rows,
     };
-    find(&trails, t0_us, &mut timings);
+    find(&trails, t0_us, profile, &mut timings);
     written(&trails, t0_us, &mut timings);
     timings
 }
@@ -204,21 +208,21 @@ fn stages(trails: &[Trail], instants: BlobInstants) -> Vec<Stage> {
         BlobInstants::Settlement => ("delivered to the receiver → settled", "due → receiver settled"),
     };
     let spans: [Span; 5] = [
-        ("ingress queue", "due → delivered to the distributor", |t| t.due, |t| t.distributor_got),
+        (NAMES[0], "due → delivered to the distributor", |t| t.due, |t| t.distributor_got),
         (
-            "distributor",
+            NAMES[1],
             "delivered to the distributor → accepted by the second queue",
             |t| t.distributor_got,
             |t| t.forwarded,
         ),
         (
-            "second queue",
+            NAMES[2],
             "accepted by the second queue → delivered to the receiver",
             |t| t.forwarded,
             |t| t.receiver_got,
         ),
-        ("receiver", receiver, |t| t.receiver_got, |t| t.written),
-        ("end to end", whole, |t| t.due, |t| t.written),
+        (NAMES[3], receiver, |t| t.receiver_got, |t| t.written),
+        (NAMES[4], whole, |t| t.due, |t| t.written),
     ];
     spans.map(|span| stage(trails, span)).into()
 }
@@ -248,13 +252,15 @@ fn stage(trails: &[Trail], (name, meaning, from, to): Span) -> Stage {
     }
 }
 
-fn find(trails: &[Trail], t0_us: u64, timings: &mut Timings) {
-    for (id, trail) in (1..).zip(trails) {
+fn find(trails: &[Trail], t0_us: u64, profile: Profile, timings: &mut Timings) {
+    for (index, trail) in trails.iter().enumerate() {
+        let id = index as u64 + 1;
+        let intended_us = t0_us + profile.offset_us(index);
         if let (Some(due), Some(delivered)) = (trail.due, trail.distributor_got) {
-            if delivered < due.max(t0_us) {
+            if delivered < due.max(intended_us) {
                 timings.delivered_early.add(id);
             }
-            if due > t0_us {
+            if due > intended_us {
                 timings.arrived_late.add(id);
             }
         }
@@ -292,6 +298,7 @@ mod tests {
     use super::*;
 
     const T0: u64 = 1_000_000;
+    const BURST: (u64, Profile) = (T0, Profile::Burst);
 
     fn row(queue: usize, id: u64, enqueued: u64, due: u64, delivered: u64, settled: u64) -> MessageRow {
         MessageRow {
@@ -317,7 +324,7 @@ mod tests {
 
     #[test]
     fn each_stage_is_between_its_two_instants() {
-        let timings = compute(1, T0, &whole(1), Some(&[blob(1, T0 + 150)]), 0);
+        let timings = compute(1, BURST, &whole(1), Some(&[blob(1, T0 + 150)]), 0);
         let p50: Vec<_> = timings.stages.iter().map(|stage| (stage.name.as_str(), stage.p50_us)).collect();
         let expected = [
             ("ingress queue", 10),
@@ -333,7 +340,7 @@ mod tests {
 
     #[test]
     fn without_a_blob_recorder_the_settlement_counts() {
-        let timings = compute(1, T0, &whole(1), None, 0);
+        let timings = compute(1, BURST, &whole(1), None, 0);
         assert_eq!(timings.blob_instants, BlobInstants::Settlement);
         assert_eq!(timings.stages[3].p50_us, 90);
         assert_eq!(timings.last_blob_us, Some(T0 + 190));
@@ -341,7 +348,7 @@ mod tests {
 
     #[test]
     fn instants_of_the_blob_store_are_moved_to_the_brokers_clock() {
-        let timings = compute(1, T0, &whole(1), Some(&[blob(1, T0 + 5_150)]), -5_000);
+        let timings = compute(1, BURST, &whole(1), Some(&[blob(1, T0 + 5_150)]), -5_000);
         assert_eq!(timings.stages[4].p50_us, 150);
     }
 
@@ -349,25 +356,43 @@ mod tests {
     fn a_delivery_before_t0_is_found() {
         let mut rows = whole(1);
         rows[0].delivered_us = Some(T0 - 1);
-        assert_eq!(compute(1, T0, &rows, None, 0).delivered_early, Ids { count: 1, examples: vec![1] });
+        assert_eq!(compute(1, BURST, &rows, None, 0).delivered_early, Ids { count: 1, examples: vec![1] });
     }
 
     #[test]
     fn an_arrival_after_t0_is_found() {
         let mut rows = whole(1);
         rows[0].due_us = T0 + 5;
-        assert_eq!(compute(1, T0, &rows, None, 0).arrived_late.examples, [1]);
+        assert_eq!(compute(1, BURST, &rows, None, 0).arrived_late.examples, [1]);
+    }
+
+    /// The second order of a steady run is due half a second after T0: early is before that, and late after it.
+    #[test]
+    fn each_order_of_a_steady_run_is_held_against_its_own_instant() {
+        let steady = (T0, Profile::Steady { rate_per_second: 2 });
+        let due = T0 + 500_000;
+        let with = |due_us, delivered_us| {
+            let mut rows = whole(1).to_vec();
+            rows.extend([row(0, 2, T0 - 400, due_us, delivered_us, due + 40), whole(2)[1].clone()]);
+            compute(2, steady, &rows, None, 0)
+        };
+        let good = with(due, due + 7);
+        assert_eq!((good.delivered_early.count, good.arrived_late.count), (0, 0));
+        assert_eq!(good.stages[0].max_us, 10, "from its own instant, not from T0");
+        assert_eq!(with(T0, T0 + 7).delivered_early.examples, [2]);
+        assert_eq!(with(due + 1_000, due + 1_007).arrived_late.examples, [2]);
     }
 
     #[test]
     fn duplicates_of_each_kind_are_found() {
-        let again = compute(1, T0, &[whole(1)[0].clone(), whole(1)[1].clone(), whole(1)[1].clone()], None, 0);
+        let again =
+            compute(1, BURST, &[whole(1)[0].clone(), whole(1)[1].clone(), whole(1)[1].clone()], None, 0);
         assert_eq!(again.duplicated.examples, [1], "forwarded twice");
         let mut rows = whole(1);
         rows[1].delivery_count = 2;
-        assert_eq!(compute(1, T0, &rows, None, 0).duplicated.examples, [1], "delivered twice");
+        assert_eq!(compute(1, BURST, &rows, None, 0).duplicated.examples, [1], "delivered twice");
         let twice = [blob(1, T0 + 150), blob(1, T0 + 160)];
-        let timings = compute(1, T0, &whole(1), Some(&twice), 0);
+        let timings = compute(1, BURST, &whole(1), Some(&twice), 0);
         assert_eq!(timings.duplicated.examples, [1], "written twice");
         assert_eq!(timings.last_blob_us, Some(T0 + 150), "the first write counts");
     }
@@ -378,7 +403,7 @@ mod tests {
         rows.extend(whole(1));
         rows[0].key = None;
         rows[1].key = Some(Key::Text("x".into()));
-        let timings = compute(1, T0, &rows, Some(&[blob(9, T0)]), 0);
+        let timings = compute(1, BURST, &rows, Some(&[blob(9, T0)]), 0);
         assert_eq!((timings.foreign_rows, timings.stages[0].count), (3, 1));
     }
 
@@ -386,7 +411,7 @@ mod tests {
     fn every_blob_is_in_one_interval() {
         let rows: Vec<_> = (1..=500).flat_map(whole).collect();
         let blobs: Vec<_> = (1..=500).map(|id| blob(id, T0 + id * 7_000)).collect();
-        let timings = compute(500, T0, &rows, Some(&blobs), 0);
+        let timings = compute(500, BURST, &rows, Some(&blobs), 0);
         assert_eq!(timings.written.iter().map(|point| point.blobs).sum::<u64>(), 500);
         assert!(timings.written.len() <= 61 && timings.written_interval_ms == 100);
     }

@@ -44,6 +44,31 @@ impl Environment {
     }
 }
 
+/// Memory of one machine differs by what its kernel keeps for itself.
+const SAME_MEMORY: f64 = 0.05;
+
+impl Environment {
+    /// What tells another machine, in words; nothing where both are the same. The kernel's release is of the system, not of the machine.
+    pub fn machine_differences(&self, other: &Self) -> Vec<String> {
+        let unknown = || "an unknown processor".to_owned();
+        let processor = |machine: &Self| machine.cpu_model.clone().unwrap_or_else(unknown);
+        let cores = |machine: &Self| format!("{} cores", machine.cores);
+        let gibibytes =
+            |machine: &Self| machine.memory_bytes.map_or(0.0, |bytes| bytes as f64 / f64::from(1 << 30));
+        let words = |machine: &Self| format!("{:.1} GiB", gibibytes(machine));
+        let (here, there) = (gibibytes(self), gibibytes(other));
+        let other_memory = (here - there).abs() > here.max(there) * SAME_MEMORY;
+        let rows = [
+            (self.platform != other.platform, self.platform.clone(), other.platform.clone()),
+            (self.cpu_model != other.cpu_model, processor(self), processor(other)),
+            (self.cores != other.cores, cores(self), cores(other)),
+            (other_memory, words(self), words(other)),
+        ];
+        let differing = rows.into_iter().filter(|(differ, ..)| *differ);
+        differing.map(|(_, one, other)| format!("{one} and {other}")).collect()
+    }
+}
+
 fn field(text: &str, name: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())

@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Environment, PartKind, Report, ReportError, SCHEMA_VERSION, matrix_view, write_files};
+use super::pairs::{self, Differences};
+use super::{
+    Document, Environment, Gate, GateCheck, PartKind, Report, ReportError, SCHEMA_VERSION, matrix_view,
+    write_files,
+};
+use crate::flow::Profile;
 use crate::flow::usage::OWN;
 use crate::spec::Role;
 use crate::spec::matrix::{Combination, Matrix};
@@ -25,8 +30,12 @@ pub struct MatrixReport {
     pub started: String,
     /// The command that measures the same again.
     pub command: String,
+    /// The axes, in the order in which people see them.
+    pub axes: Vec<String>,
     /// Orders of each run.
     pub orders: u64,
+    /// When they were due.
+    pub profile: Profile,
     /// The seed of the data set.
     pub seed: u64,
     /// Runs of each combination, taken in turns: A B C …, A B C ….
@@ -43,6 +52,12 @@ pub struct MatrixReport {
     pub parts: Vec<PartKind>,
     /// One row for each combination, in the order in which they were run.
     pub rows: Vec<MatrixRow>,
+    /// Which of them differ, and by how much.
+    pub differences: Differences,
+    /// How it compares with the one before of the same command, in one line; nothing where there is none.
+    pub previous: Option<String>,
+    /// The thresholds that each combination was held against; none where none were given.
+    pub gate: Vec<GateCheck>,
 }
 
 /// One combination.
@@ -118,6 +133,8 @@ pub struct MatrixInputs<'a> {
     pub repeat: u32,
     /// Orders of each run.
     pub orders: u64,
+    /// When they are due.
+    pub profile: Profile,
     /// The seed of the data set.
     pub seed: u64,
     /// The command that measures the same again.
@@ -133,12 +150,15 @@ impl MatrixReport {
     pub fn new(inputs: MatrixInputs<'_>) -> Self {
         let started = crate::flow::schedule::rfc3339_ms(inputs.started_us);
         let stamp: String = started.chars().filter(char::is_ascii_alphanumeric).collect();
+        let axes: Vec<_> = inputs.matrix.axes().iter().map(|(axis, _)| axis.to_string()).collect();
+        let rows: Vec<_> = inputs.matrix.combinations().iter().map(MatrixRow::new).collect();
         Self {
             schema_version: SCHEMA_VERSION,
             name: format!("{stamp}-matrix"),
             started,
             command: inputs.command,
             orders: inputs.orders,
+            profile: inputs.profile,
             seed: inputs.seed,
             repeat: inputs.repeat,
             complete: false,
@@ -146,7 +166,11 @@ impl MatrixReport {
             environment: inputs.environment,
             notes: Vec::new(),
             parts: Vec::new(),
-            rows: inputs.matrix.combinations().iter().map(MatrixRow::new).collect(),
+            differences: pairs::differences(&axes, &rows, inputs.profile),
+            axes,
+            rows,
+            previous: None,
+            gate: Vec::new(),
         }
     }
 
@@ -161,6 +185,26 @@ impl MatrixReport {
         let runs = || self.rows.iter().flat_map(|row| &row.runs);
         self.clean = runs().all(|run| run.figures.is_some());
         self.complete = runs().count() == self.rows.len() * self.repeat as usize;
+        self.judge();
+    }
+
+    /// Compares it with the matrix before in `runs`, and holds each row that was run against a gate.
+    pub fn finish(&mut self, runs: &Path, gate: Option<&Gate>) {
+        self.previous = super::previous(runs, &Document::Matrix(Box::new(self.clone())));
+        let rows = self.rows.iter().filter(|row| !row.runs.is_empty());
+        let checks =
+            |gate: &Gate| rows.flat_map(|row| gate.check(Some(&row.name), row.figures.as_ref())).collect();
+        self.gate = gate.map(checks).unwrap_or_default();
+    }
+
+    /// Whether every threshold was met.
+    pub fn passed(&self) -> bool {
+        self.gate.iter().all(|check| check.passed)
+    }
+
+    /// Says anew which rows differ.
+    pub(super) fn judge(&mut self) {
+        self.differences = pairs::differences(&self.axes, &self.rows, self.profile);
     }
 
     /// Notes and parts that no earlier run had.
@@ -253,7 +297,7 @@ impl MatrixRun {
 
 impl Figures {
     /// Of a run that is clean and was recorded whole.
-    fn of(report: &Report) -> Option<Self> {
+    pub fn of(report: &Report) -> Option<Self> {
         let components = || report.analysis.components.iter().filter(|usage| usage.component != OWN);
         let apps =
             || components().filter(|usage| Role::ALL.iter().any(|role| role.as_str() == usage.component));

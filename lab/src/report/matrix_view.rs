@@ -6,7 +6,7 @@ use askama::Template;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::matrix::{Figures, MatrixReport, MatrixRow};
-use super::text::{count, duration, has_images, image, kind, mebibytes, part_line, program, rate};
+use super::text::{count, duration, has_images, image, judged, kind, mebibytes, part_line, program, rate};
 use super::{PageError, PartKind, html};
 
 /// How the cells are to be read.
@@ -65,6 +65,10 @@ pub(super) fn page(matrix: &MatrixReport) -> Result<String, PageError> {
 /// The matrix as text.
 pub fn matrix_text(matrix: &MatrixReport) -> String {
     let mut text = format!("{}\n{}\n", verdict(matrix), shape(matrix));
+    for pair in &matrix.differences.pairs {
+        let _ = writeln!(text, "  {}", pair.words);
+    }
+    judged(&mut text, matrix.previous.as_deref(), &matrix.gate);
     for note in &matrix.notes {
         let _ = writeln!(text, "note: {note}");
     }
@@ -77,6 +81,9 @@ pub fn matrix_text(matrix: &MatrixReport) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let _ = writeln!(text, "\n{}\n\n{MEANING}", table.trim_fmt());
+    if !matrix.differences.pairs.is_empty() {
+        let _ = writeln!(text, "{}", matrix.differences.method);
+    }
     for (name, why) in failures(matrix) {
         let _ = writeln!(text, "failed: {name}: {why}");
     }
@@ -103,12 +110,11 @@ fn shape(matrix: &MatrixReport) -> String {
         1 => "one run each".to_owned(),
         repeat => format!("{repeat} runs each, taken in turns"),
     };
-    format!("{} orders a run, seed {}, {times}", count(matrix.orders), matrix.seed)
+    format!("{} orders a run, {}, seed {}, {times}", count(matrix.orders), matrix.profile, matrix.seed)
 }
 
 fn head(matrix: &MatrixReport) -> Vec<String> {
-    let axes = matrix.rows.first().map(|row| row.combination.keys().cloned().collect::<Vec<_>>());
-    let mut head = axes.unwrap_or_default();
+    let mut head = matrix.axes.clone();
     head.push("orders/s".to_owned());
     head.extend(stage_names(matrix));
     head.extend(["memory (apps)", "CPU s/1,000 (apps)", "verified", ""].map(str::to_owned));
@@ -117,7 +123,7 @@ fn head(matrix: &MatrixReport) -> Vec<String> {
 
 /// The axes come first, and their values are words.
 fn words(matrix: &MatrixReport) -> usize {
-    matrix.rows.first().map_or(0, |row| row.combination.len())
+    matrix.axes.len()
 }
 
 fn stage_names(matrix: &MatrixReport) -> Vec<String> {
@@ -128,7 +134,8 @@ fn stage_names(matrix: &MatrixReport) -> Vec<String> {
 }
 
 fn cells(matrix: &MatrixReport, row: &MatrixRow) -> Vec<String> {
-    let mut cells: Vec<String> = row.combination.values().cloned().collect();
+    let value = |axis| row.combination.get(axis).cloned().unwrap_or_default();
+    let mut cells: Vec<String> = matrix.axes.iter().map(value).collect();
     match &row.figures {
         Some(figures) => cells.extend(figure_cells(row, figures)),
         // Orders/s, memory, CPU, and the stages.
@@ -203,7 +210,7 @@ mod tests {
         let text = matrix_text(&sample::matrix());
         assert!(
             text.starts_with(
-                "1 of 2 combinations; it was not run to its end\n1,000 orders a run, seed 42, 3 runs each, taken in turns\n"
+                "1 of 2 combinations; it was not run to its end\n1,000 orders a run, burst, seed 42, 3 runs each, taken in turns\n"
             ),
             "{text}"
         );

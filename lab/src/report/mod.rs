@@ -5,10 +5,15 @@
 
 mod analysis;
 mod chart;
+mod compare;
 mod environment;
+mod gate;
 mod html;
+mod load;
 mod matrix;
 mod matrix_view;
+mod metrics;
+mod pairs;
 mod replicas;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -20,18 +25,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use analysis::{Analysis, Bound, ComponentUsage};
+pub use compare::{CompareError, Comparison, compare, compare_schema, previous};
 pub use environment::Environment;
+pub use gate::{Gate, GateCheck, GateError};
 pub use html::{PageError, page};
-pub use matrix::{MatrixInputs, MatrixReport, MatrixRow, MatrixRun, matrix_schema};
+pub use load::{Document, LoadError, load};
+pub use matrix::{Figures, MatrixInputs, MatrixReport, MatrixRow, MatrixRun, matrix_schema};
 pub use matrix_view::matrix_text;
 pub use text::text;
 
 use crate::backend::{ReplicaStatus, kubernetes};
-use crate::flow::Measured;
+use crate::flow::{self, Measured, Profile};
 use crate::spec::{ClusterSpec, EngineProfile, LabSpec, Role, Topology};
 
 /// Raised whenever a reader of the older shape would misread the new one.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// A run and everything that is needed to read its figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +66,10 @@ pub struct Report {
     pub measured: Measured,
     /// Where the time went.
     pub analysis: Analysis,
+    /// How it compares with the one before of the same command, in one line; nothing where there is none.
+    pub previous: Option<String>,
+    /// The thresholds that it was held against; none where none were given.
+    pub gate: Vec<GateCheck>,
 }
 
 /// The lab's settings, in the words of its command line.
@@ -75,6 +87,10 @@ pub struct LabShape {
     pub dapr_replicas: u32,
     /// `azurite` or `native`.
     pub blob: String,
+    /// How `warp-rust` was packaged, `full` or `static`.
+    pub packaging: String,
+    /// Whether Dapr made spans, `off` or `on`.
+    pub tracing: String,
     /// The engine settings of the Spin host.
     pub engine_profile: String,
     /// How long the broker locks a delivered message, seconds.
@@ -159,12 +175,26 @@ impl Report {
             environment,
             measured,
             analysis,
+            previous: None,
+            gate: Vec::new(),
         }
     }
 
     /// What must stand beside every figure of the run: that it is one of no Spin that anybody runs.
     pub fn label(&self) -> Option<&'static str> {
         label(&self.lab.engine_profile, &self.parts)
+    }
+
+    /// Compares it with the run before in `runs`, and holds it against a gate.
+    pub fn judge(&mut self, runs: &Path, gate: Option<&Gate>) {
+        self.previous = previous(runs, &Document::Run(Box::new(self.clone())));
+        let figures = Figures::of(self);
+        self.gate = gate.map(|gate| gate.check(None, figures.as_ref())).unwrap_or_default();
+    }
+
+    /// Whether every threshold was met.
+    pub fn passed(&self) -> bool {
+        self.gate.iter().all(|check| check.passed)
     }
 
     /// The report as `report.json` has it, with a newline at the end.
@@ -239,12 +269,22 @@ fn command(spec: &LabSpec, measured: &Measured) -> String {
         "cargo lab bench --orders {} --seed {} --stack {} --topology {} --replicas {}",
         measured.setup.orders, measured.setup.seed, spec.stacks, spec.topology, spec.replicas
     );
+    if let Profile::Steady { rate_per_second } = measured.setup.profile {
+        command.push_str(&format!(" --profile steady --rate {rate_per_second}"));
+    }
+    let warm_up = measured.setup.warm_up_orders;
+    if warm_up != flow::limits::WARM_UP.min(measured.setup.orders) {
+        command.push_str(&format!(" --warm-up {warm_up}"));
+    }
     if spec.dapr_replicas != spec.replicas {
         command.push_str(&format!(" --dapr-replicas {}", spec.dapr_replicas));
     }
     command.push_str(&format!(" --blob {}", spec.blob));
     if spec.packaging != LabSpec::default().packaging {
         command.push_str(&format!(" --packaging {}", spec.packaging));
+    }
+    if spec.tracing != LabSpec::default().tracing {
+        command.push_str(&format!(" --tracing {}", spec.tracing));
     }
     if spec.engine_profile != LabSpec::default().engine_profile {
         command.push_str(&format!(" --engine-profile {}", spec.engine_profile));
@@ -274,6 +314,8 @@ fn shape(spec: &LabSpec) -> LabShape {
         replicas: spec.replicas,
         dapr_replicas: spec.dapr_replicas,
         blob: spec.blob.to_string(),
+        packaging: spec.packaging.to_string(),
+        tracing: spec.tracing.to_string(),
         engine_profile: spec.engine_profile.to_string(),
         lock_seconds: spec.lock_seconds,
         max_delivery_count: spec.max_delivery_count,

@@ -10,7 +10,7 @@ use crate::flow::scaling::{ReplicaPoint, ScaleStep};
 use crate::flow::stages::{BlobInstants, Ids, Stage, WrittenPoint};
 use crate::flow::usage::{MachineUsage, PartUsage, UsagePoint};
 use crate::flow::verify::Verification;
-use crate::flow::{DeadLetter, Measured, Scheduling, Setup};
+use crate::flow::{DeadLetter, Measured, Profile, Scheduling, Setup};
 use crate::spec::{BackendKind, BlobStore, ClusterSpec, EngineProfile, LabSpec, Packaging, Pools, Topology};
 
 pub fn spec() -> LabSpec {
@@ -79,6 +79,7 @@ pub fn measured() -> Measured {
     Measured {
         setup: Setup {
             orders: 1_000,
+            profile: Profile::Burst,
             seed: 42,
             data_sha256: "00ff".into(),
             data_bytes: 620_000,
@@ -96,6 +97,7 @@ pub fn measured() -> Measured {
             ClockOffset { of: "blob".into(), offset_us: -8, error_us: 55 },
         ],
         blob_instants: BlobInstants::BlobRecorder,
+        interrupted: false,
         duration_seconds: Some(2.0),
         throughput_per_second: Some(500.0),
         stages: vec![
@@ -234,6 +236,7 @@ pub fn empty_matrix() -> MatrixReport {
         matrix: &"stack=spin-rust,warp-rust,topology=shared".parse().unwrap(),
         repeat: 3,
         orders: 1_000,
+        profile: Profile::Burst,
         seed: 42,
         command: "cargo lab bench --matrix".into(),
         started_us: 1_767_225_600_000_000,
@@ -252,6 +255,48 @@ pub fn matrix() -> MatrixReport {
     matrix.add(1, Err("blob ended".into()));
     matrix.add(1, Ok(&failed()));
     matrix
+}
+
+/// A matrix of these axes, of which each row's runs had these throughputs.
+pub fn measured_matrix(axes: &str, rows: &[&[f64]]) -> MatrixReport {
+    let mut matrix = MatrixReport::new(MatrixInputs {
+        matrix: &axes.parse().unwrap(),
+        repeat: rows[0].len() as u32,
+        orders: 1_000,
+        profile: Profile::Burst,
+        seed: 42,
+        command: format!("cargo lab bench --matrix {axes}"),
+        started_us: 1_767_225_600_000_000,
+        environment: environment(),
+    });
+    for (number, throughputs) in rows.iter().enumerate() {
+        for throughput in *throughputs {
+            let mut measured = measured();
+            measured.throughput_per_second = Some(*throughput);
+            matrix.add(number, Ok(&of(measured)));
+        }
+    }
+    matrix
+}
+
+/// A steady run.
+pub fn steady() -> Report {
+    let mut measured = measured();
+    measured.setup.profile = Profile::Steady { rate_per_second: 500 };
+    of(measured)
+}
+
+/// A run that was stopped on its way.
+pub fn interrupted() -> Report {
+    let mut measured = measured();
+    measured.interrupted = true;
+    measured.throughput_per_second = None;
+    measured.verification = Verification {
+        correct: 400,
+        lost: Ids { count: 600, examples: vec![401, 402] },
+        ..measured.verification
+    };
+    of(measured)
 }
 
 /// A run in which things went wrong.

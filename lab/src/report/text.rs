@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::chart::grouped;
-use super::{PartKind, Report, replicas};
+use super::{GateCheck, PartKind, Report, replicas};
+use crate::flow::Profile;
 use crate::flow::stages::{BlobInstants, Ids};
 
 /// Microseconds as people read them.
@@ -35,9 +36,16 @@ pub(crate) fn verdict(report: &Report) -> String {
     let measured = &report.measured;
     let orders = count(measured.setup.orders);
     let seconds = measured.duration_seconds.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default();
+    if measured.interrupted {
+        let verified = count(measured.verification.correct);
+        return format!("a part: interrupted with {verified} of {orders} orders stored; no throughput");
+    }
+    let label = report.label().map(|label| format!(" ({label})")).unwrap_or_default();
     match measured.throughput_per_second {
+        Some(_) if let Profile::Steady { rate_per_second } = measured.setup.profile => {
+            format!("{orders} orders at {}/s: {}{label}", count(rate_per_second.into()), latency(report))
+        }
         Some(throughput) => {
-            let label = report.label().map(|label| format!(" ({label})")).unwrap_or_default();
             format!("{orders} orders in {seconds}: {} orders/s{label}", rate(throughput))
         }
         None if report.clean => {
@@ -45,6 +53,19 @@ pub(crate) fn verdict(report: &Report) -> String {
         }
         None => format!("{orders} orders, and not all of them as they should be: no throughput"),
     }
+}
+
+/// How long an order of a steady run took, from the instant at which it was due.
+fn latency(report: &Report) -> String {
+    let measured = &report.measured;
+    let Some(way) = measured.stages.last() else { return "no latency".to_owned() };
+    let span = measured.setup.profile.span(measured.setup.orders).as_secs_f64();
+    let after = measured.duration_seconds.map_or(0.0, |seconds| (seconds - span).max(0.0));
+    let [p50, p99, most] = [way.p50_us, way.p99_us, way.max_us].map(duration);
+    let after = duration((after * 1e6) as u64);
+    format!(
+        "p50 {p50}, p99 {p99}, at the most {most} from due to stored; all stored {after} after the last was due"
+    )
 }
 
 /// The lab in one line.
@@ -73,7 +94,7 @@ pub(crate) fn findings(report: &Report) -> Vec<(String, String)> {
             "verified".to_owned(),
             format!("{} of {}", count(verification.correct), count(verification.expected)),
         ),
-        ("lost".to_owned(), ids(&verification.lost)),
+        (if measured.interrupted { "not stored yet" } else { "lost" }.to_owned(), ids(&verification.lost)),
         ("altered".to_owned(), ids(&verification.altered)),
         ("misplaced".to_owned(), ids(&verification.misplaced)),
         ("duplicated (allowed)".to_owned(), ids(&measured.duplicated)),
@@ -132,6 +153,7 @@ pub(crate) fn part_line(part: &PartKind, program: &str, images: bool) -> String 
 /// The whole report.
 pub fn text(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", verdict(report), shape(report));
+    judged(&mut text, report.previous.as_deref(), &report.gate);
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");
     }
@@ -148,6 +170,16 @@ pub fn text(report: &Report) -> String {
     }
     conditions(report, &mut text);
     text
+}
+
+/// The run before, and the thresholds.
+pub(crate) fn judged(text: &mut String, previous: Option<&str>, gate: &[GateCheck]) {
+    if let Some(previous) = previous {
+        let _ = writeln!(text, "{previous}");
+    }
+    for check in gate {
+        let _ = writeln!(text, "threshold {}", check.words);
+    }
 }
 
 fn checks(report: &Report, text: &mut String) {
@@ -328,6 +360,27 @@ mod tests {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
         assert!(!text.contains("orders/s"));
+    }
+
+    #[test]
+    fn a_steady_run_tells_how_long_an_order_took() {
+        assert_eq!(
+            verdict(&sample::steady()),
+            "1,000 orders at 500/s: p50 950.0 ms, p99 2.85 s, at the most 3.80 s from due to stored; all stored 2.0 ms after the last \
+             was due"
+        );
+        assert!(sample::steady().command.contains(" --profile steady --rate 500"));
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_says_that_it_is_a_part() {
+        let words = text(&sample::interrupted());
+        assert!(
+            words.starts_with("a part: interrupted with 400 of 1,000 orders stored; no throughput\n"),
+            "{words}"
+        );
+        assert!(words.contains("not stored yet         600 (orders 401, 402, …)"), "{words}");
+        assert!(!words.contains("lost"), "{words}");
     }
 
     #[test]

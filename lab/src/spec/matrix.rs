@@ -121,6 +121,14 @@ impl fmt::Display for Value {
     }
 }
 
+/// A value as people read it. Stacks speak for themselves; a number, `on` and a letter are named by their axis.
+pub fn words(axis: &str, value: &str) -> String {
+    match axis.parse() {
+        Ok(Axis::Stack | Axis::Topology | Axis::Packaging) => value.to_owned(),
+        _ => format!("{axis} {value}"),
+    }
+}
+
 /// The axes, in the order in which people see them, each with at least one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matrix {
@@ -135,12 +143,8 @@ pub struct Combination {
 }
 
 impl fmt::Display for Combination {
-    /// Words speak for themselves; a number, `on` and a letter are named by their axis.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |value: &Value| match value.axis() {
-            Axis::Stack | Axis::Topology | Axis::Packaging => value.to_string(),
-            axis => format!("{axis} {value}"),
-        };
+        let word = |value: &Value| words(value.axis().as_str(), &value.to_string());
         formatter.pad(&self.values.iter().map(word).collect::<Vec<_>>().join(", "))
     }
 }

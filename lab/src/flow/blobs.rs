@@ -38,6 +38,20 @@ pub struct BlobRow {
     pub bytes: u64,
 }
 
+/// How far a list was read: nothing of it at first.
+#[derive(Debug, Clone)]
+pub struct Pages {
+    /// Where the next page begins; empty for the first one, `None` after the last one.
+    marker: Option<String>,
+    read: usize,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { marker: Some(String::new()), read: 0 }
+    }
+}
+
 /// The blob store of a lab.
 #[derive(Clone)]
 pub struct Blobs {
@@ -89,35 +103,42 @@ impl Blobs {
         })
     }
 
-    /// Names of all blobs of a container, page by page; none where there is no such container.
+    /// Names of all blobs of a container; none where there is no such container.
     pub async fn list(&self, container: &str) -> Result<Vec<String>, FlowError> {
-        let operation = format!("list the blobs of {container}");
         let mut names = Vec::new();
-        let mut marker = String::new();
-        for _ in 0..limits::LIST_PAGES {
-            let page = limits::LIST_PAGE.to_string();
-            let mut query = vec![("comp", "list"), ("maxresults", &page), ("restype", "container")];
-            if !marker.is_empty() {
-                query.push(("marker", &marker));
-            }
-            let (url, request) = self.request(Method::GET, container, &query);
-            let answer = http::send(&operation, &url, request).await?;
-            match answer.status {
-                200 => {}
-                404 => return Ok(names),
-                _ => return Err(http::refused(&operation, &url, &answer)),
-            }
-            let text = String::from_utf8_lossy(&answer.body);
-            let answer: ListAnswer = quick_xml::de::from_str(text.trim_start_matches('\u{feff}'))
-                .map_err(|error| FlowError::Answer { url, reason: error.to_string() })?;
-            names.extend(answer.blobs.blob.into_iter().map(|blob| blob.name));
-            match answer.next_marker {
-                Some(next) if !next.is_empty() => marker = next,
-                _ => return Ok(names),
-            }
+        let mut pages = Pages::default();
+        while let Some(page) = self.page(container, &mut pages).await? {
+            names.extend(page);
         }
-        let reason = format!("the list has more than {} pages", limits::LIST_PAGES);
-        Err(FlowError::Answer { url: format!("{}/{container}", self.url), reason })
+        Ok(names)
+    }
+
+    /// Names of the next blobs of a container, at most [`limits::LIST_PAGE`]; `None` after the last ones.
+    pub async fn page(&self, container: &str, pages: &mut Pages) -> Result<Option<Vec<String>>, FlowError> {
+        let Some(marker) = pages.marker.take() else { return Ok(None) };
+        pages.read += 1;
+        if pages.read > limits::LIST_PAGES {
+            let reason = format!("the list has more than {} pages", limits::LIST_PAGES);
+            return Err(FlowError::Answer { url: format!("{}/{container}", self.url), reason });
+        }
+        let operation = format!("list the blobs of {container}");
+        let page = limits::LIST_PAGE.to_string();
+        let mut query = vec![("comp", "list"), ("maxresults", &page), ("restype", "container")];
+        if !marker.is_empty() {
+            query.push(("marker", &marker));
+        }
+        let (url, request) = self.request(Method::GET, container, &query);
+        let answer = http::send(&operation, &url, request).await?;
+        match answer.status {
+            200 => {}
+            404 => return Ok(None),
+            _ => return Err(http::refused(&operation, &url, &answer)),
+        }
+        let text = String::from_utf8_lossy(&answer.body);
+        let answer: ListAnswer = quick_xml::de::from_str(text.trim_start_matches('\u{feff}'))
+            .map_err(|error| FlowError::Answer { url, reason: error.to_string() })?;
+        pages.marker = answer.next_marker.filter(|marker| !marker.is_empty());
+        Ok(Some(answer.blobs.blob.into_iter().map(|blob| blob.name).collect()))
     }
 
     /// The content of one blob; `None` where there is none.
@@ -145,18 +166,26 @@ impl Blobs {
 
     /// Deletes every blob of a container and tells how many there were.
     pub async fn clear(&self, container: &str) -> Result<u64, FlowError> {
-        let names: Arc<[String]> = self.list(container).await?.into();
-        let (store, container, count) = (self.clone(), Arc::<str>::from(container), names.len());
-        let deleted = http::each(count, move |index| {
-            let (store, container, names) = (store.clone(), container.clone(), names.clone());
-            async move {
-                match names.get(index) {
-                    Some(name) => store.delete(&container, name).await,
-                    None => Ok(()),
-                }
+        let mut all = 0;
+        // Always the first page: what it named is gone when it is asked for again.
+        while let Some(names) = self.page(container, &mut Pages::default()).await? {
+            if names.is_empty() {
+                break;
             }
-        });
-        Ok(deleted.await?.len() as u64)
+            let (store, container, count) = (self.clone(), Arc::<str>::from(container), names.len());
+            let names: Arc<[String]> = names.into();
+            let deleted = http::each(count, move |index| {
+                let (store, container, names) = (store.clone(), container.clone(), names.clone());
+                async move {
+                    match names.get(index) {
+                        Some(name) => store.delete(&container, name).await,
+                        None => Ok(()),
+                    }
+                }
+            });
+            all += deleted.await?.len() as u64;
+        }
+        Ok(all)
     }
 
     /// The clock of our own store. Other stores have none.
@@ -176,8 +205,15 @@ impl Blobs {
 
     /// What was recorded, and how many rows did not fit; our own store only.
     pub async fn rows(&self) -> Result<(Vec<BlobRow>, u64), FlowError> {
+        let mut rows = Vec::new();
+        let dropped = self.each_row(|row| rows.push(row)).await?;
+        Ok((rows, dropped))
+    }
+
+    /// Hands out what was recorded, row by row, and tells how many rows did not fit; our own store only.
+    pub async fn each_row(&self, take: impl FnMut(BlobRow)) -> Result<u64, FlowError> {
         let url = format!("{}/_emulator/recorder", self.origin);
-        http::rows("read the blob store's recorder", &url, self.client.get(&url)).await
+        http::rows("read the blob store's recorder", &url, self.client.get(&url), take).await
     }
 
     /// A signed request: "Authorize with Shared Key" of the Blob service's reference, for requests without a body.

@@ -127,8 +127,15 @@ impl Broker {
 
     /// What was recorded, and how many rows did not fit.
     pub async fn rows(&self) -> Result<(Vec<MessageRow>, u64), FlowError> {
+        let mut rows = Vec::new();
+        let dropped = self.each_row(|row| rows.push(row)).await?;
+        Ok((rows, dropped))
+    }
+
+    /// Hands out what was recorded, row by row, and tells how many rows did not fit.
+    pub async fn each_row(&self, take: impl FnMut(MessageRow)) -> Result<u64, FlowError> {
         let url = recorder(&self.base);
-        http::rows("read the broker's recorder", &url, self.client.get(&url)).await
+        http::rows("read the broker's recorder", &url, self.client.get(&url), take).await
     }
 
     /// Counts of every queue.

@@ -3,6 +3,9 @@
 //! What is stored survives Dapr, which sorts keys, drops white space and escapes: chunks are JSON arrays of orders, and the
 //! manifest's digest is of the orders as this crate writes them, not of the stored bytes.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
@@ -35,19 +38,12 @@ pub struct Manifest {
 /// Version of [`Manifest`].
 pub const MANIFEST: u32 = 1;
 
-/// One order, ready to be sent and to be compared.
-#[derive(Debug, Clone)]
-struct Entry {
-    id: u64,
-    outbox: u8,
-    body: Box<str>,
-}
-
-/// A data set in memory, about 700 bytes an order.
+/// A data set: a byte an order. Bodies are made again from the seed whenever they are needed, which takes microseconds; a million of them
+/// would take 700 MB.
 #[derive(Debug, Clone)]
 pub struct DataSet {
     manifest: Manifest,
-    entries: Vec<Entry>,
+    outboxes: Box<[u8]>,
 }
 
 /// Name of the data set of `count` orders from `seed`; its blobs begin with it.
@@ -69,26 +65,23 @@ impl DataSet {
         if !(1..=limits::ORDERS).contains(&count) {
             return Err(FlowError::Count { count });
         }
-        Self::from_orders(count, seed, orders::generate(count, seed))
-    }
-
-    fn from_orders(count: u64, seed: u64, orders: impl Iterator<Item = Order>) -> Result<Self, FlowError> {
-        let mut entries = Vec::with_capacity(count as usize);
+        let mut outboxes = Vec::with_capacity(count as usize);
         let mut digest = Sha256::new();
+        let mut chunks = Chunks::default();
         let mut bytes = 0;
-        for order in orders {
-            let body =
-                serde_json::to_string(&order).map_err(|error| broken(count, seed, error.to_string()))?;
+        for order in orders::generate(count, seed) {
+            let body = encoded(&order);
             digest.update(body.as_bytes());
             digest.update(b"\n");
             bytes += body.len() as u64;
-            entries.push(Entry { id: order.order_id, outbox: order.outbox() as u8, body: body.into() });
+            chunks.add(body.len() + 1);
+            outboxes.push(order.outbox() as u8);
         }
         let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let chunks = chunk_sizes(entries.iter().map(|entry| entry.body.len() + 1));
+        let chunks = chunks.sizes();
         let manifest =
             Manifest { version: MANIFEST, generator: GENERATOR, count, seed, bytes, sha256, chunks };
-        Ok(Self { manifest, entries })
+        Ok(Self { manifest, outboxes: outboxes.into() })
     }
 
     /// What the manifest says, or would say.
@@ -98,33 +91,44 @@ impl DataSet {
 
     /// Orders in the set.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.outboxes.len()
     }
 
     /// Whether the set has no order; a set that was generated or loaded has one at least.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.outboxes.is_empty()
     }
 
     /// Id of the order at `index`.
     pub fn id(&self, index: usize) -> Option<u64> {
-        self.entries.get(index).map(|entry| entry.id)
+        (index < self.len()).then_some(index as u64 + 1)
     }
 
     /// Index in [`crate::spec::OUTBOXES`] of the container in which the order at `index` must end.
     pub fn outbox(&self, index: usize) -> Option<usize> {
-        self.entries.get(index).map(|entry| usize::from(entry.outbox))
+        self.outboxes.get(index).map(|outbox| usize::from(*outbox))
     }
 
     /// The order at `index` as compact JSON.
-    pub fn body(&self, index: usize) -> Option<&str> {
-        self.entries.get(index).map(|entry| &*entry.body)
+    pub fn body(&self, index: usize) -> Option<String> {
+        Some(encoded(&orders::order(self.manifest.seed, self.id(index)?)))
     }
 
-    /// Where an order's id stands. Ids go from 1 without a gap; [`load`] checks that.
+    /// The indices of each chunk.
+    fn chunks(&self) -> Vec<Range<usize>> {
+        let mut first = 0;
+        let mut indices = |size: &u64| {
+            let range = first..first + *size as usize;
+            first = range.end;
+            range
+        };
+        self.manifest.chunks.iter().map(&mut indices).collect()
+    }
+
+    /// Where an order's id stands. Ids go from 1 without a gap.
     pub fn index_of(&self, id: u64) -> Option<usize> {
         let index = usize::try_from(id.checked_sub(1)?).ok()?;
-        (index < self.entries.len()).then_some(index)
+        (index < self.len()).then_some(index)
     }
 }
 
@@ -132,19 +136,34 @@ fn broken(count: u64, seed: u64, problem: impl Into<String>) -> FlowError {
     FlowError::DataSet { name: name(count, seed), problem: problem.into() }
 }
 
-fn chunk_sizes(lengths: impl Iterator<Item = usize>) -> Vec<u64> {
-    let mut sizes = Vec::new();
-    let (mut orders, mut bytes) = (0_u64, 0_usize);
-    for length in lengths {
-        if orders > 0 && bytes + length > limits::CHUNK_BYTES {
-            sizes.push(orders);
-            (orders, bytes) = (0, 0);
+/// As the data set is stored and sent.
+fn encoded(order: &Order) -> String {
+    // Plain fields under names: nothing that JSON could not say.
+    serde_json::to_string(order).unwrap_or_default()
+}
+
+/// How many orders go into each chunk.
+#[derive(Default)]
+struct Chunks {
+    full: Vec<u64>,
+    orders: u64,
+    bytes: usize,
+}
+
+impl Chunks {
+    fn add(&mut self, length: usize) {
+        if self.orders > 0 && self.bytes + length > limits::CHUNK_BYTES {
+            self.full.push(self.orders);
+            (self.orders, self.bytes) = (0, 0);
         }
-        orders += 1;
-        bytes += length;
+        self.orders += 1;
+        self.bytes += length;
     }
-    sizes.push(orders);
-    sizes
+
+    fn sizes(mut self) -> Vec<u64> {
+        self.full.push(self.orders);
+        self.full
+    }
 }
 
 /// What [`ensure`] found or did.
@@ -188,15 +207,11 @@ async fn manifest(dapr: &Dapr, count: u64, seed: u64) -> Result<Option<Manifest>
 /// Writes the chunks, then the manifest.
 pub async fn store(dapr: &Dapr, set: &DataSet) -> Result<(), FlowError> {
     let Manifest { count, seed, .. } = set.manifest;
-    let mut first = 0;
-    for (number, size) in set.manifest.chunks.iter().enumerate() {
-        let last = first + *size as usize;
-        let bodies = set.entries.get(first..last).unwrap_or_default();
-        let array = bodies.iter().map(|entry| &*entry.body).collect::<Vec<_>>().join(",");
-        let chunk = RawValue::from_string(format!("[{array}]"));
+    for (number, indices) in set.chunks().into_iter().enumerate() {
+        let bodies: Vec<_> = indices.filter_map(|index| set.body(index)).collect();
+        let chunk = RawValue::from_string(format!("[{}]", bodies.join(",")));
         let chunk = chunk.map_err(|error| broken(count, seed, error.to_string()))?;
         dapr.store(&chunk_name(count, seed, number), &chunk).await?;
-        first = last;
     }
     let manifest = to_raw_value(&set.manifest).map_err(|error| broken(count, seed, error.to_string()))?;
     dapr.store(&manifest_name(count, seed), &manifest).await
@@ -206,27 +221,28 @@ pub async fn store(dapr: &Dapr, set: &DataSet) -> Result<(), FlowError> {
 pub async fn load(dapr: &Dapr, count: u64, seed: u64) -> Result<DataSet, FlowError> {
     let manifest =
         manifest(dapr, count, seed).await?.ok_or_else(|| broken(count, seed, "not in the store"))?;
-    let chunks = manifest.chunks.len();
-    let reader = dapr.clone();
-    let mut parts = http::each(chunks, move |number| {
-        let dapr = reader.clone();
+    let set = DataSet::generate(count, seed)?;
+    if set.manifest != manifest {
+        return Err(broken(count, seed, "not what its manifest says"));
+    }
+    let (reader, chunks) = (dapr.clone(), Arc::<[Range<usize>]>::from(set.chunks()));
+    // Few at a time: a chunk that is read is some MB.
+    let read = http::each_of(limits::CHUNKS_READ, chunks.len(), move |number| {
+        let (dapr, indices) = (reader.clone(), chunks.get(number).cloned().unwrap_or_default());
         async move {
             let chunk = chunk_name(count, seed, number);
             let bytes = dapr.load(&chunk).await?;
             let bytes = bytes.ok_or_else(|| broken(count, seed, format!("without its blob {chunk}")))?;
-            let orders = serde_json::from_slice::<Vec<Order>>(&bytes);
-            Ok((
-                number,
-                orders.map_err(|error| broken(count, seed, format!("unreadable in {chunk}: {error}")))?,
-            ))
+            let found = serde_json::from_slice::<Vec<Order>>(&bytes)
+                .map_err(|error| broken(count, seed, format!("unreadable in {chunk}: {error}")))?;
+            let expected = indices.map(|index| orders::order(seed, index as u64 + 1));
+            match found.into_iter().eq(expected) {
+                true => Ok(()),
+                false => Err(broken(count, seed, format!("not what its manifest says, in {chunk}"))),
+            }
         }
-    })
-    .await?;
-    parts.sort_unstable_by_key(|(number, _)| *number);
-    let set = DataSet::from_orders(count, seed, parts.into_iter().flat_map(|(_, orders)| orders))?;
-    if set.manifest != manifest || !set.entries.iter().map(|entry| entry.id).eq(1..=count) {
-        return Err(broken(count, seed, "not what its manifest says"));
-    }
+    });
+    read.await?;
     Ok(set)
 }
 
@@ -251,7 +267,11 @@ mod tests {
 
     #[test]
     fn an_order_longer_than_a_chunk_has_one_of_its_own() {
-        assert_eq!(chunk_sizes([1, limits::CHUNK_BYTES + 1, 1].into_iter()), [1, 1, 1]);
+        let mut chunks = Chunks::default();
+        for length in [1, limits::CHUNK_BYTES + 1, 1] {
+            chunks.add(length);
+        }
+        assert_eq!(chunks.sizes(), [1, 1, 1]);
     }
 
     #[test]

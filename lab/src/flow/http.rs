@@ -84,12 +84,13 @@ pub(crate) async fn json<T: DeserializeOwned>(
         .map_err(|error| FlowError::Answer { url: url.to_owned(), reason: error.to_string() })
 }
 
-/// Newline-delimited JSON, row by row, so that only the rows are held; and the header that counts what was dropped.
+/// Newline-delimited JSON, row by row, so that no more than one is held; gives the header that counts what was dropped.
 pub(crate) async fn rows<T: DeserializeOwned>(
     operation: &str,
     url: &str,
     request: RequestBuilder,
-) -> Result<(Vec<T>, u64), FlowError> {
+    mut take: impl FnMut(T),
+) -> Result<u64, FlowError> {
     let mut response = request.send().await.map_err(|source| failed(operation, url, source))?;
     if !response.status().is_success() {
         let status = response.status().as_u16();
@@ -97,14 +98,15 @@ pub(crate) async fn rows<T: DeserializeOwned>(
         return Err(refused(operation, url, &Answer { status, body }));
     }
     let dropped = dropped(response.headers());
-    let mut rows = Vec::new();
+    let mut rows = 0;
+    let mut take_line = |line: &[u8]| parse(url, line, &mut rows, &mut take);
     let mut rest = Vec::new();
     while let Some(chunk) = next(operation, url, &mut response).await? {
         let mut lines = chunk.split(|byte| *byte == b'\n');
         // The first piece continues what the last chunk left; the last piece waits for its continuation.
         rest.extend_from_slice(lines.next().unwrap_or_default());
         for line in lines {
-            parse(url, &rest, &mut rows)?;
+            take_line(&rest)?;
             rest.clear();
             rest.extend_from_slice(line);
         }
@@ -113,8 +115,8 @@ pub(crate) async fn rows<T: DeserializeOwned>(
             return Err(FlowError::Answer { url: url.to_owned(), reason });
         }
     }
-    parse(url, &rest, &mut rows)?;
-    Ok((rows, dropped))
+    take_line(&rest)?;
+    Ok(dropped)
 }
 
 async fn next(operation: &str, url: &str, response: &mut Response) -> Result<Option<Vec<u8>>, FlowError> {
@@ -127,15 +129,19 @@ fn dropped(headers: &HeaderMap) -> u64 {
     value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
-fn parse<T: DeserializeOwned>(url: &str, line: &[u8], rows: &mut Vec<T>) -> Result<(), FlowError> {
+fn parse<T: DeserializeOwned>(
+    url: &str,
+    line: &[u8],
+    rows: &mut u64,
+    take: &mut impl FnMut(T),
+) -> Result<(), FlowError> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
-    let row = serde_json::from_slice(line).map_err(|error| FlowError::Answer {
-        url: url.to_owned(),
-        reason: format!("row {}: {error}", rows.len() + 1),
-    })?;
-    rows.push(row);
+    *rows += 1;
+    let row = serde_json::from_slice(line)
+        .map_err(|error| FlowError::Answer { url: url.to_owned(), reason: format!("row {rows}: {error}") })?;
+    take(row);
     Ok(())
 }
 
@@ -147,9 +153,19 @@ where
     F: Future<Output = Result<R, FlowError>> + Send + 'static,
     W: Fn(usize) -> F + Clone + Send + 'static,
 {
+    each_of(limits::CONNECTIONS, count, work).await
+}
+
+/// As [`each`], with so many at a time.
+pub(crate) async fn each_of<R, F, W>(at_a_time: usize, count: usize, work: W) -> Result<Vec<R>, FlowError>
+where
+    R: Send + 'static,
+    F: Future<Output = Result<R, FlowError>> + Send + 'static,
+    W: Fn(usize) -> F + Clone + Send + 'static,
+{
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
-    for _ in 0..limits::CONNECTIONS.min(count) {
+    for _ in 0..at_a_time.min(count) {
         let (next, work) = (next.clone(), work.clone());
         workers.spawn(async move {
             let mut results = Vec::new();

@@ -25,6 +25,9 @@ pub const RECORDER_LINE_BYTES: usize = 64 * 1024;
 /// Encoded size of one chunk of the data set. daprd takes bodies up to 4 MiB, and escaping may make text longer.
 pub const CHUNK_BYTES: usize = 1024 * 1024 - 64 * 1024;
 
+/// Chunks that are read at the same time: each is some MB while it is compared.
+pub const CHUNKS_READ: usize = 4;
+
 /// Chunks that a manifest may name: 1,000,000 orders need about 700.
 pub const CHUNKS: usize = 10_000;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::blobs::{BlobRow, Blobs};
-use super::broker::{Broker, MessageRow, QueueCounts};
+use super::blobs::Blobs;
+use super::broker::{Broker, QueueCounts};
 use super::clock::{self, ClockOffset};
 use super::dapr::Dapr;
 use super::dataset::{self, DataSet, Manifest, Stored};
@@ -16,7 +16,7 @@ use super::limits;
 use super::observe::{self, DepthPoint, Patience, Tally};
 use super::scaling::{self, ReplicaPoint, ReplicaProbe, ScalePlan, ScaleStep, Scaler};
 use super::schedule::{self, Attempt, Profile};
-use super::stages::{self, BlobInstants, Ids, Stage, Timings, WrittenPoint};
+use super::stages::{BlobInstants, Ids, Stage, Timings, Trails, WrittenPoint};
 use super::usage::{Before, MachineUsage, PartUsage, Sampled, Sampler, UsagePoint, UsageProbe};
 use super::verify::{self, Verification};
 use crate::backend::{Endpoints, Scaled};
@@ -316,14 +316,19 @@ impl Clients {
         if self.blobs_record { self.blobs.stop_recorder().await } else { Ok(()) }
     }
 
-    /// The recorders' rows, and how many had no room.
-    async fn rows(&self) -> Result<(Vec<MessageRow>, Option<Vec<BlobRow>>, u64), FlowError> {
-        let (messages, dropped) = self.broker.rows().await?;
-        if !self.blobs_record {
-            return Ok((messages, None, dropped));
+    /// What the recorders' rows say of `orders` orders, and how many rows had no room. `shift_us` turns the blob store's instants into
+    /// the broker's.
+    async fn trails(&self, orders: usize, shift_us: i64) -> Result<(Trails, u64), FlowError> {
+        let mut trails = Trails::of(orders);
+        let mut dropped = self.broker.each_row(|row| trails.message(&row)).await?;
+        if self.blobs_record {
+            dropped += self.blobs.each_row(|row| trails.blob(&row, shift_us)).await?;
         }
-        let (blobs, blobs_dropped) = self.blobs.rows().await?;
-        Ok((messages, Some(blobs), dropped + blobs_dropped))
+        Ok((trails, dropped))
+    }
+
+    const fn blob_instants(&self) -> BlobInstants {
+        if self.blobs_record { BlobInstants::BlobRecorder } else { BlobInstants::Settlement }
     }
 }
 
@@ -395,13 +400,12 @@ async fn measure(
 
     let Watched { tally, depth, sampled, replicas, scaling } =
         watch(clients, &before, used_before, options, t0_lab_us).await?;
-    let (messages, blobs, recorder_dropped) = clients.rows().await?;
     let shift = match clocks.as_slice() {
         [broker, blob] => clock::correction_us(blob, broker),
         _ => 0,
     };
-    let timings =
-        stages::compute(set.len(), (attempt.t0_us, options.profile), &messages, blobs.as_deref(), shift);
+    let (trails, recorder_dropped) = clients.trails(set.len(), shift).await?;
+    let timings = trails.timings((attempt.t0_us, options.profile), clients.blob_instants());
     let (sink, orders) = (options.progress.clone(), options.orders);
     let verification = verify::verify_with(&clients.blobs, set, move |compared| {
         if let Some(sink) = &sink {

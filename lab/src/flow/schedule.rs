@@ -118,7 +118,7 @@ pub async fn schedule(
             }
             if let Some(body) = orders.body(index) {
                 let due = rfc3339_ms(t0_us.saturating_add(profile.offset_us(index)));
-                dapr.send(body, Some(&due)).await?;
+                dapr.send(&body, Some(&due)).await?;
                 report(counter.fetch_add(1, Ordering::Relaxed) + 1);
             }
             Ok(())

@@ -1,5 +1,7 @@
 //! Joins what the recorders saw into stages, by order. Pure: rows in, latencies out.
 
+use std::num::NonZeroU64;
+
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,15 +97,16 @@ impl Ids {
     }
 }
 
-/// The instants of one order. Of several the first counts, so that a duplicate makes no stage quicker.
+/// The instants of one order, none of which is ever 0: 64 bytes, of which a run may have a million. Of several the first counts, so that
+/// a duplicate makes no stage quicker.
 #[derive(Debug, Clone, Default)]
 struct Trail {
-    due: Option<u64>,
-    distributor_got: Option<u64>,
-    forwarded: Option<u64>,
-    receiver_got: Option<u64>,
-    settled: Option<u64>,
-    written: Option<u64>,
+    due: Option<NonZeroU64>,
+    distributor_got: Option<NonZeroU64>,
+    forwarded: Option<NonZeroU64>,
+    receiver_got: Option<NonZeroU64>,
+    settled: Option<NonZeroU64>,
+    written: Option<NonZeroU64>,
     ingress_rows: u32,
     forwarded_rows: u32,
     writes: u32,
@@ -113,66 +116,72 @@ struct Trail {
 /// The stages in the order in which an order meets them, then the whole way.
 pub const NAMES: [&str; 5] = ["ingress queue", "distributor", "second queue", "receiver", "end to end"];
 
-/// Joins the rows of `orders` orders with ids from 1, due from `t0_us` on as `profile` says. `blobs` is `None` where the store has no recorder; `blob_shift_us` turns
-/// its instants into the broker's.
-pub fn compute(
-    orders: usize,
-    (t0_us, profile): (u64, Profile),
-    messages: &[MessageRow],
-    blobs: Option<&[BlobRow]>,
-    blob_shift_us: i64,
-) -> Timings {
-    let mut trails = vec![Trail::default(); orders];
-    let mut foreign_rows = 0;
-    for row in messages {
-        match row.order_id().and_then(|id| at(&mut trails, id)) {
+/// What recorders' rows say about each order, gathered row by row.
+#[derive(Debug, Clone)]
+pub struct Trails {
+    trails: Vec<Trail>,
+    foreign_rows: u64,
+}
+
+impl Trails {
+    /// Of `orders` orders with ids from 1.
+    pub fn of(orders: usize) -> Self {
+        Self { trails: vec![Trail::default(); orders], foreign_rows: 0 }
+    }
+
+    /// Takes a row of the broker's.
+    pub fn message(&mut self, row: &MessageRow) {
+        match row.order_id().and_then(|id| at(&mut self.trails, id)) {
             Some(trail) => trail.message(row),
-            None => foreign_rows += 1,
+            None => self.foreign_rows += 1,
         }
     }
-    for row in blobs.unwrap_or_default() {
+
+    /// Takes a row of the blob store's; `shift_us` turns its instants into the broker's.
+    pub fn blob(&mut self, row: &BlobRow, shift_us: i64) {
         if !OUTBOXES.contains(&row.container.as_str()) {
-            continue;
+            return;
         }
-        match row.blob.parse().ok().and_then(|id| at(&mut trails, id)) {
+        match row.blob.parse().ok().and_then(|id| at(&mut self.trails, id)) {
             Some(trail) => {
                 trail.writes += 1;
-                first(&mut trail.written, Some(shift(row.written_us, blob_shift_us)));
+                first(&mut trail.written, Some(shift(row.written_us, shift_us)));
             }
-            None => foreign_rows += 1,
+            None => self.foreign_rows += 1,
         }
     }
-    let blob_instants = match blobs {
-        Some(_) => BlobInstants::BlobRecorder,
-        None => BlobInstants::Settlement,
-    };
-    if blobs.is_none() {
-        for trail in &mut trails {
-            trail.written = trail.settled;
+
+    /// Joins them into stages. Orders were due from `t0_us` on as `profile` says.
+    pub fn timings(mut self, (t0_us, profile): (u64, Profile), blob_instants: BlobInstants) -> Timings {
+        if blob_instants == BlobInstants::Settlement {
+            for trail in &mut self.trails {
+                trail.written = trail.settled;
+            }
         }
+        let trails = self.trails;
+        let mut timings = Timings {
+            stages: stages(&trails, blob_instants),
+            blob_instants,
+            last_blob_us: trails.iter().filter_map(|trail| trail.written).max().map(NonZeroU64::get),
+            written: Vec::new(),
+            written_interval_ms: 0,
+            delivered_early: Ids::default(),
+            arrived_late: Ids::default(),
+            duplicated: Ids::default(),
+            foreign_rows: self.foreign_rows,
+        };
+        find(&trails, t0_us, profile, &mut timings);
+        written(&trails, t0_us, &mut timings);
+        timings
     }
-    let mut timings = Timings {
-        stages: stages(&trails, blob_instants),
-        blob_instants,
-        last_blob_us: trails.iter().filter_map(|trail| trail.written).max(),
-        written: Vec::new(),
-        written_interval_ms: 0,
-        delivered_early: Ids::default(),
-        arrived_late: Ids::default(),
-        duplicated: Ids::default(),
-        foreign_rows,
-    };
-    find(&trails, t0_us, profile, &mut timings);
-    written(&trails, t0_us, &mut timings);
-    timings
 }
 
 fn at(trails: &mut [Trail], id: u64) -> Option<&mut Trail> {
     trails.get_mut(usize::try_from(id.checked_sub(1)?).ok()?)
 }
 
-fn first(slot: &mut Option<u64>, instant: Option<u64>) {
-    if let Some(instant) = instant {
+fn first(slot: &mut Option<NonZeroU64>, instant: Option<u64>) {
+    if let Some(instant) = instant.and_then(NonZeroU64::new) {
         *slot = Some(slot.map_or(instant, |earlier| earlier.min(instant)));
     }
 }
@@ -199,8 +208,11 @@ impl Trail {
     }
 }
 
+/// One of an order's instants.
+type Instant = fn(&Trail) -> Option<NonZeroU64>;
+
 /// A stage: its name, what it means, its first and its last instant.
-type Span = (&'static str, &'static str, fn(&Trail) -> Option<u64>, fn(&Trail) -> Option<u64>);
+type Span = (&'static str, &'static str, Instant, Instant);
 
 fn stages(trails: &[Trail], instants: BlobInstants) -> Vec<Stage> {
     let (receiver, whole) = match instants {
@@ -234,7 +246,7 @@ fn stage(trails: &[Trail], (name, meaning, from, to): Span) -> Stage {
     for trail in trails {
         if let (Some(from), Some(to), Some(histogram)) = (from(trail), to(trail), histogram.as_mut()) {
             // An order that was forwarded twice can be delivered before its last forwarding: no time at all.
-            histogram.saturating_record(to.saturating_sub(from));
+            histogram.saturating_record(to.get().saturating_sub(from.get()));
         }
     }
     let value = |quantile: f64| histogram.as_ref().map_or(0, |found| found.value_at_quantile(quantile));
@@ -257,6 +269,7 @@ fn find(trails: &[Trail], t0_us: u64, profile: Profile, timings: &mut Timings) {
         let id = index as u64 + 1;
         let intended_us = t0_us + profile.offset_us(index);
         if let (Some(due), Some(delivered)) = (trail.due, trail.distributor_got) {
+            let (due, delivered) = (due.get(), delivered.get());
             if delivered < due.max(intended_us) {
                 timings.delivered_early.add(id);
             }
@@ -280,7 +293,7 @@ fn written(trails: &[Trail], t0_us: u64, timings: &mut Timings) {
         .unwrap_or(span_ms.max(1));
     let mut counts = vec![0_u64; usize::try_from(span_ms / width).unwrap_or(0) + 1];
     for instant in trails.iter().filter_map(|trail| trail.written) {
-        let index = usize::try_from(instant.saturating_sub(t0_us) / 1_000 / width).unwrap_or(0);
+        let index = usize::try_from(instant.get().saturating_sub(t0_us) / 1_000 / width).unwrap_or(0);
         if let Some(count) = counts.get_mut(index) {
             *count += 1;
         }
@@ -298,6 +311,20 @@ mod tests {
     use super::*;
 
     const T0: u64 = 1_000_000;
+    fn compute(
+        orders: usize,
+        due: (u64, Profile),
+        messages: &[MessageRow],
+        blobs: Option<&[BlobRow]>,
+        shift_us: i64,
+    ) -> Timings {
+        let mut trails = Trails::of(orders);
+        messages.iter().for_each(|row| trails.message(row));
+        blobs.unwrap_or_default().iter().for_each(|row| trails.blob(row, shift_us));
+        let recorded = blobs.map_or(BlobInstants::Settlement, |_| BlobInstants::BlobRecorder);
+        trails.timings(due, recorded)
+    }
+
     const BURST: (u64, Profile) = (T0, Profile::Burst);
 
     fn row(queue: usize, id: u64, enqueued: u64, due: u64, delivered: u64, settled: u64) -> MessageRow {

@@ -1,12 +1,14 @@
 //! Compares every blob with the order that it must hold, after the run: the right container, the right name, equal as JSON values.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::blobs::Blobs;
+use super::blobs::{Blobs, Pages};
 use super::dataset::DataSet;
 use super::error::FlowError;
 use super::http;
@@ -41,14 +43,25 @@ impl Verification {
             && self.misplaced.count == 0
             && self.unexpected_blobs == 0
     }
+
+    fn add_unexpected(&mut self, container: &str, name: &str) {
+        self.unexpected_blobs += 1;
+        if self.unexpected_examples.len() < super::limits::EXAMPLES {
+            self.unexpected_examples.push(format!("{container}/{name}"));
+        }
+    }
 }
 
-/// What was found for one order.
-#[derive(Debug, Clone, Copy, Default)]
-struct Found {
-    in_place: bool,
-    misplaced: bool,
-    altered: bool,
+/// What was found for one order: a byte, since a run may have a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Found {
+    /// No blob in its place.
+    #[default]
+    Nothing,
+    /// A blob in its place that holds something else.
+    Altered,
+    /// Its blob.
+    Whole,
 }
 
 /// Lists both containers, gets every blob and compares. Order `n` of the set is blob `n` of the container of its delivery.
@@ -63,61 +76,53 @@ pub(crate) async fn verify_with(
     progress: impl Fn(u64) + Clone + Send + 'static,
 ) -> Result<Verification, FlowError> {
     let mut found = vec![Found::default(); set.len()];
+    let mut misplaced = BTreeSet::new();
     let mut verification = Verification { expected: set.len() as u64, ..Verification::default() };
-    let mut to_compare = Vec::new();
+    let compared = Arc::new(AtomicU64::new(0));
     for (outbox, container) in OUTBOXES.iter().enumerate() {
-        for name in blobs.list(container).await? {
-            let Some(index) = name.parse().ok().and_then(|id| set.index_of(id)) else {
-                verification.unexpected_blobs += 1;
-                if verification.unexpected_examples.len() < super::limits::EXAMPLES {
-                    verification.unexpected_examples.push(format!("{container}/{name}"));
+        let mut pages = Pages::default();
+        // Page by page, so that no more than one is held.
+        while let Some(names) = blobs.page(container, &mut pages).await? {
+            let mut in_place = Vec::new();
+            for name in names {
+                match name.parse().ok().and_then(|id| set.index_of(id)) {
+                    Some(index) if set.outbox(index) == Some(outbox) => in_place.push(index),
+                    Some(index) => drop(misplaced.insert(index)),
+                    None => verification.add_unexpected(container, &name),
                 }
-                continue;
-            };
-            let in_place = set.outbox(index) == Some(outbox);
-            if let Some(found) = found.get_mut(index) {
-                found.in_place |= in_place;
-                found.misplaced |= !in_place;
             }
-            if in_place {
-                to_compare.push(index);
-            }
-        }
-    }
-    for (index, same) in compare(blobs, set, to_compare, progress).await? {
-        if let Some(found) = found.get_mut(index) {
-            match same {
-                Some(same) => found.altered = !same,
-                // Listed and then gone: somebody deletes what we verify.
-                None => found.in_place = false,
+            for (index, what) in compare(blobs, set, in_place, &compared, progress.clone()).await? {
+                if let Some(found) = found.get_mut(index) {
+                    *found = what;
+                }
             }
         }
     }
     for (index, found) in found.iter().enumerate() {
         let id = set.id(index).unwrap_or_default();
         match found {
-            Found { in_place: false, .. } => verification.lost.add(id),
-            Found { altered: true, .. } => verification.altered.add(id),
-            Found { .. } => verification.correct += 1,
+            Found::Nothing => verification.lost.add(id),
+            Found::Altered => verification.altered.add(id),
+            Found::Whole => verification.correct += 1,
         }
-        if found.misplaced {
+        if misplaced.contains(&index) {
             verification.misplaced.add(id);
         }
     }
     Ok(verification)
 }
 
-/// Of each order its blob: `Some(true)` when equal, `None` when there is none.
+/// Of each order what its blob is.
 async fn compare(
     blobs: &Blobs,
     set: &Arc<DataSet>,
     indices: Vec<usize>,
+    compared: &Arc<AtomicU64>,
     progress: impl Fn(u64) + Clone + Send + 'static,
-) -> Result<Vec<(usize, Option<bool>)>, FlowError> {
+) -> Result<Vec<(usize, Found)>, FlowError> {
     let count = indices.len();
     let indices: Arc<[usize]> = indices.into();
-    let (blobs, set) = (blobs.clone(), set.clone());
-    let compared = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (blobs, set, compared) = (blobs.clone(), set.clone(), compared.clone());
     http::each(count, move |position| {
         let (blobs, set, progress) = (blobs.clone(), set.clone(), progress.clone());
         let (indices, compared) = (indices.clone(), compared.clone());
@@ -127,8 +132,14 @@ async fn compare(
                 set.outbox(index).and_then(|outbox| OUTBOXES.get(outbox)).copied().unwrap_or_default();
             let id = set.id(index).unwrap_or_default();
             let blob = blobs.get(container, &id.to_string()).await?;
-            progress(compared.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
-            Ok((index, blob.map(|blob| is_same(&blob, set.body(index).unwrap_or_default()))))
+            progress(compared.fetch_add(1, Ordering::Relaxed) + 1);
+            let found = match (blob, set.body(index)) {
+                (Some(blob), Some(order)) if is_same(&blob, &order) => Found::Whole,
+                (Some(_), _) => Found::Altered,
+                // Listed and then gone: somebody deletes what we verify.
+                (None, _) => Found::Nothing,
+            };
+            Ok((index, found))
         }
     })
     .await

@@ -12,7 +12,7 @@ use lab::flow::dapr::Dapr;
 use lab::flow::dataset::{self, Stored};
 use lab::flow::observe::Patience;
 use lab::flow::stages::BlobInstants;
-use lab::flow::{FlowError, Measured, Progress, RunOptions, run, verify};
+use lab::flow::{FlowError, Measured, Profile, Progress, RunOptions, run, verify};
 use lab::spec::{BlobStore, OUTBOXES, QUEUES};
 
 const ORDERS: u64 = 300;
@@ -108,6 +108,51 @@ async fn a_delivery_before_t0_spoils_the_run() {
     let (_lab, measured) = measured(Faults { early: ids([8]), ..Faults::default() }).await;
     assert_eq!(measured.delivered_early.examples, [8]);
     assert_eq!(measured.throughput_per_second, None);
+}
+
+#[tokio::test]
+async fn steady_orders_come_at_their_rate_and_count_from_their_own_instants() {
+    let lab = FakeLab::start(BlobStore::Native, Faults::default()).await;
+    let mut options = options();
+    options.profile = Profile::Steady { rate_per_second: 600 };
+    let measured = run(&lab.endpoints, &options).await.unwrap();
+    assert!(measured.is_clean(), "{measured:?}");
+    // 300 orders, the last one 498 ms after the first; the fake passes each on at once.
+    let seconds = measured.duration_seconds.unwrap();
+    assert!(seconds >= 0.498, "{seconds}");
+    let way = measured.stages.last().unwrap();
+    assert!(way.p50_us < 200_000, "from T0 it would be 250 ms and more: {way:?}");
+    assert_eq!(measured.setup.profile, options.profile);
+}
+
+#[tokio::test]
+async fn a_steady_order_that_comes_early_spoils_the_run() {
+    let lab = FakeLab::start(BlobStore::Native, Faults { early: ids([250]), ..Faults::default() }).await;
+    let mut options = options();
+    options.profile = Profile::Steady { rate_per_second: 600 };
+    let measured = run(&lab.endpoints, &options).await.unwrap();
+    assert_eq!(measured.delivered_early.examples, [250], "after T0, and before its own instant");
+    assert_eq!(measured.throughput_per_second, None);
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_keeps_what_it_measured_and_says_so() {
+    let lab = FakeLab::start(BlobStore::Native, Faults { stuck: ids([100]), ..Faults::default() }).await;
+    let stored = Arc::new(Mutex::new(0));
+    let mut options = options();
+    let (seen, sink) = (stored.clone(), stored);
+    options.progress = Some(Arc::new(move |progress| {
+        if let Progress::Flowing { stored, .. } = progress {
+            *sink.lock().unwrap() = stored;
+        }
+    }));
+    // One order never comes: without the stop the run would end as an error.
+    options.stop = Some(Arc::new(move || *seen.lock().unwrap() == ORDERS - 1));
+    let measured = run(&lab.endpoints, &options).await.unwrap();
+    assert!(measured.interrupted && !measured.is_clean());
+    assert_eq!((measured.verification.correct, measured.verification.lost.count), (ORDERS - 1, 1));
+    assert_eq!(measured.throughput_per_second, None);
+    assert_eq!(measured.stages.last().unwrap().count, ORDERS - 1);
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ fn every_command_explains_itself() {
     let expected = [
         "bench",
         "build",
+        "compare",
         "doctor",
         "down",
         "lab",

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test and names its line")]
 
 mod bad_files;
+mod compare;
 mod help;
 mod labs;
 mod machine;

@@ -164,6 +164,12 @@ async fn an_interrupted_run_leaves_no_recorder_on_in_a_lab_that_stays() {
     bench.signal("INT");
     let (code, said) = bench.end();
     assert_eq!(code, Some(INTERRUPTED), "{said}");
+    // What was measured until then is kept, and is no throughput.
+    assert!(said.contains("a part: interrupted with ") && !said.contains(" orders/s"), "{said}");
+    let page = said.lines().rev().find_map(|line| line.strip_prefix("report: ")).expect("a report");
+    let json = std::fs::read_to_string(page.replace("report.html", "report.json")).expect("it was written");
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&report["measured"]["interrupted"], &report["clean"]), (&true.into(), &false.into()));
     // A recorder that is stopped has freed its rows.
     assert_eq!(broker.rows().await.expect("rows").0.len(), 0);
     assert_eq!(blobs.rows().await.expect("rows").0.len(), 0);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lab::flow::dataset::DataSet;
-use lab::flow::schedule;
+use lab::flow::{Profile, schedule};
 use lab::spec::{BlobStore, LabSpec, OUTBOXES, Stack, Topology};
 
 use crate::support::{TestLab, spec};
@@ -21,7 +21,9 @@ async fn nothing_is_delivered_before_t0() {
     lab.broker.start_recorder().await.unwrap();
     let before = lab.queues().await;
     let orders = Arc::new(DataSet::generate(ORDERS, 7).unwrap());
-    let attempt = schedule::schedule(&lab.dapr, &lab.broker, &orders, ORDERS, LEAD, |_| {}).await.unwrap();
+    let attempt = schedule::schedule(&lab.dapr, &lab.broker, &orders, ORDERS, Profile::Burst, LEAD, |_| {})
+        .await
+        .unwrap();
     assert!(attempt.complete, "all were sent before T0");
 
     let ingress = lab.queue("q-order-ingress").await;

@@ -145,7 +145,7 @@ impl TestLab {
     pub async fn send(&self, orders: &DataSet) {
         for index in 0..orders.len() {
             let body = orders.body(index).expect("the index is in the set");
-            self.dapr.send(body, None).await.expect("Dapr takes an order");
+            self.dapr.send(&body, None).await.expect("Dapr takes an order");
         }
     }
 

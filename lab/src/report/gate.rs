@@ -168,7 +168,7 @@ impl Threshold {
             min,
             max,
             passed,
-            words: format!("{met}: {of}{} is {value_words}, threshold {}", metric.name, bounds.join(" and ")),
+            words: format!("{met}: {of}{} is {value_words}, {} wanted", metric.name, bounds.join(" and ")),
         }
     }
 }
@@ -212,7 +212,7 @@ mod tests {
         assert!(!check.passed);
         assert_eq!(
             check.words,
-            "not met: spin-rust, shared: throughput_per_second is 600.000, threshold at least 600.5"
+            "not met: spin-rust, shared: throughput_per_second is 600.000, at least 600.5 wanted"
         );
         let check = &gate.check(None, None)[0];
         assert!(!check.passed && check.words.contains("is no value"), "{check:?}");

@@ -6,7 +6,9 @@ use askama::Template;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::matrix::{Figures, MatrixReport, MatrixRow};
-use super::text::{count, duration, has_images, image, judged, kind, mebibytes, part_line, program, rate};
+use super::text::{
+    count, duration, failed_gate, has_images, image, judged, kind, mebibytes, part_line, program, rate,
+};
 use super::{PageError, PartKind, html};
 
 /// How the cells are to be read.
@@ -102,7 +104,7 @@ fn verdict(matrix: &MatrixReport) -> String {
     let (good, all) = (good.count(), matrix.rows.len());
     let verified = if good == all { ", every order verified" } else { "" };
     let end = if matrix.complete { "" } else { "; it was not run to its end" };
-    format!("{good} of {all} combinations{verified}{end}")
+    format!("{good} of {all} combinations{verified}{end}{}", failed_gate(&matrix.gate))
 }
 
 fn shape(matrix: &MatrixReport) -> String {
@@ -238,6 +240,21 @@ mod tests {
         assert_eq!(verdict(&matrix), "1 of 2 combinations; it was not run to its end");
         matrix.add(1, Ok(&sample::report()));
         assert_eq!(verdict(&matrix), "2 of 2 combinations, every order verified");
+    }
+
+    #[test]
+    fn a_threshold_that_is_not_met_spoils_the_headline() {
+        let mut matrix = sample::measured_matrix("stack=spin-rust,warp-rust", &[&[100.0; 3], &[300.0; 3]]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gate.toml");
+        std::fs::write(&file, "throughput_per_second.min = 200\n").unwrap();
+        matrix.finish(folder.path(), Some(&super::super::Gate::read(&file).unwrap()));
+        assert!(!matrix.passed());
+        assert_eq!(verdict(&matrix), "2 of 2 combinations, every order verified; 1 of 2 thresholds not met");
+        let not_met = "threshold not met: spin-rust: throughput_per_second is 100.000, at least 200 wanted";
+        assert!(matrix_text(&matrix).contains(not_met));
+        let page = page(&matrix).unwrap();
+        assert!(page.contains("class=\"verdict bad\"") && page.contains(not_met));
     }
 
     #[test]

@@ -115,6 +115,12 @@ pub fn differences(axes: &[String], rows: &[MatrixRow], profile: Profile) -> Dif
     }
     let count = found.len();
     let pairs = found.into_iter().map(|(axis, one, other)| pair(axes, axis, one, other, metric, count));
+    let mut pairs: Vec<_> = pairs.collect();
+    // What has the same in common stands together, in the order in which it came first.
+    let places: Vec<_> = pairs.iter().map(|pair| (pair.axis.clone(), pair.within.clone())).collect();
+    pairs.sort_by_key(|pair| {
+        places.iter().position(|(axis, within)| (axis, within) == (&pair.axis, &pair.within))
+    });
     let together = match count {
         0 | 1 => "the interval holds in 95 of 100 tables".to_owned(),
         count => {
@@ -128,7 +134,7 @@ pub fn differences(axes: &[String], rows: &[MatrixRow], profile: Profile) -> Dif
              where the interval leaves 1 out",
             metric_words(metric.name)
         ),
-        pairs: pairs.collect(),
+        pairs,
     }
 }
 
@@ -163,7 +169,11 @@ fn pair(
     let within: Vec<_> =
         shared.filter_map(|shared| one.combination.get(shared).map(|value| words(shared, value))).collect();
     let within = within.join(", ");
-    let sentence = sentence(&of, &to, ratio, rounds.len(), metric);
+    let mut sentence = sentence(&of, &to, ratio, rounds.len(), metric);
+    // What must stand beside every figure of a row.
+    if let Some(label) = one.label.as_ref().or(other.label.as_ref()).filter(|_| ratio.is_some()) {
+        sentence.push_str(&format!(" ({label})"));
+    }
     Pair {
         axis: axis.to_owned(),
         words: if within.is_empty() { sentence } else { format!("{within}: {sentence}") },
@@ -219,6 +229,17 @@ mod tests {
         );
         assert!(matrix.differences.method.contains("the 4 intervals of this table hold together"));
         assert_eq!(matrix.differences.metric, "throughput_per_second");
+    }
+
+    #[test]
+    fn a_ratio_of_a_tuned_host_is_labelled() {
+        let mut matrix = sample::measured_matrix(
+            "stack=spin-rust,warp-rust",
+            &[&[100.0, 97.0, 104.0], &[101.0, 95.0, 103.0]],
+        );
+        matrix.rows[0].label = Some("spin-host tuned, not Spin".into());
+        matrix.judge();
+        assert!(words_of(&matrix)[0].ends_with("95 % interval 0.97–1.05 (spin-host tuned, not Spin)"));
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
 
 /// The result in one sentence.
 pub(crate) fn verdict(report: &Report) -> String {
+    format!("{}{}", outcome(report), failed_gate(&report.gate))
+}
+
+fn outcome(report: &Report) -> String {
     let measured = &report.measured;
     let orders = count(measured.setup.orders);
     let seconds = measured.duration_seconds.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default();
@@ -170,6 +174,14 @@ pub fn text(report: &Report) -> String {
     }
     conditions(report, &mut text);
     text
+}
+
+/// How many thresholds were not met, for the end of a headline.
+pub(crate) fn failed_gate(gate: &[GateCheck]) -> String {
+    match gate.iter().filter(|check| !check.passed).count() {
+        0 => String::new(),
+        failed => format!("; {failed} of {} thresholds not met", gate.len()),
+    }
 }
 
 /// The run before, and the thresholds.

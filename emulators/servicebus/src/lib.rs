@@ -7,6 +7,7 @@
 mod broker;
 pub mod config;
 pub mod engine;
+pub mod filter;
 mod http;
 pub mod limits;
 mod message;

@@ -42,6 +42,12 @@ pub const REPLY_BYTES_MAX: usize = 1 << 20;
 pub const DELETE_BATCH_MAX: usize = 4000;
 /// Characters of an entity name (the cloud's limit).
 pub const NAME_CHARS_MAX: usize = 260;
+/// Bytes of a filter's or an action's text.
+pub const FILTER_BYTES_MAX: usize = 64 << 10;
+/// Parentheses, signs and NOTs inside each other in a filter.
+pub const FILTER_DEPTH_MAX: usize = 64;
+/// Statements of an action.
+pub const ACTION_STATEMENTS_MAX: usize = 256;
 /// Bytes of a config file.
 pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// Timed events of one queue that are worked off before others get their turn.

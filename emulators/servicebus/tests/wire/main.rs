@@ -6,6 +6,8 @@ mod client;
 mod config;
 mod control;
 mod engine;
+mod filter;
+mod filter_properties;
 mod handshake;
 mod links;
 mod locks;

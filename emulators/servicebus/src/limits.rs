@@ -42,12 +42,32 @@ pub const REPLY_BYTES_MAX: usize = 1 << 20;
 pub const DELETE_BATCH_MAX: usize = 4000;
 /// Characters of an entity name (the cloud's limit).
 pub const NAME_CHARS_MAX: usize = 260;
+/// Characters of the name of a subscription or a rule (the cloud's limit).
+pub const SUBSCRIPTION_NAME_CHARS_MAX: usize = 50;
 /// Bytes of a filter's or an action's text.
 pub const FILTER_BYTES_MAX: usize = 64 << 10;
 /// Parentheses, signs and NOTs inside each other in a filter.
 pub const FILTER_DEPTH_MAX: usize = 64;
 /// Statements of an action.
 pub const ACTION_STATEMENTS_MAX: usize = 256;
+/// Rules of a subscription.
+pub const SUBSCRIPTION_RULES_MAX: usize = 10_000;
+/// Ids that an entity remembers to tell duplicates; the oldest is forgotten beyond.
+pub const DUPLICATE_HISTORY_MAX: usize = 1 << 20;
+/// Ways from entity to entity that a message may go (the cloud's limit).
+pub const HOPS_MAX: u8 = 4;
+/// Bytes of a session's state: those of a message of the Standard tier.
+pub const SESSION_STATE_BYTES_MAX: usize = 256 << 10;
+/// Characters of a message id and of a session's id (the cloud's limit).
+pub const ID_CHARS_MAX: usize = 128;
+/// How long a receiver waits for the next session unless it says otherwise.
+pub const ACCEPT_SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest that a receiver may wait for the next session.
+pub const ACCEPT_SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// Session ids that one request returns at most.
+pub const SESSION_IDS_MAX: usize = 1000;
+/// Rules that one request returns at most.
+pub const RULES_LISTED_MAX: usize = 1000;
 /// Bytes of a config file.
 pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// Timed events of one queue that are worked off before others get their turn.

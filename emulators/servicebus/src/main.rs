@@ -11,7 +11,7 @@ use servicebus_emulator::limits::{MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES_MAX};
 use servicebus_emulator::{Listeners, Options, serve};
 use tokio::net::TcpListener;
 
-/// Azure Service Bus queues over AMQP 1.0, for development and tests.
+/// Azure Service Bus queues and topics over AMQP 1.0, for development and tests.
 ///
 /// Takes the official emulator's place: the same Config.json, the same connection strings
 /// (Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;).
@@ -33,7 +33,8 @@ struct Flags {
     #[arg(long, env = "EMULATOR_HTTP_PORT", hide = true)]
     emulator_http_port: Option<u16>,
 
-    /// Entities, in the format of the official emulator's Config.json. Without it there is one queue, queue.1.
+    /// Entities, in the format of the official emulator's Config.json. Without it there are queue.1 and topic.1
+    /// with four subscriptions, as the official emulator ships them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -80,11 +81,8 @@ fn main() -> ExitCode {
                 return ExitCode::from(USAGE);
             }
         };
-    for warning in &namespace.warnings {
-        tracing::warn!("{warning}");
-    }
     if flags.check_config {
-        println!("{} queues can be served", namespace.queues.len());
+        println!("{} queues and {} topics can be served", namespace.queues.len(), namespace.topics.len());
         return ExitCode::SUCCESS;
     }
     match run(flags, namespace) {
@@ -115,11 +113,11 @@ fn run(flags: Flags, namespace: NamespaceConfig) -> anyhow::Result<()> {
             Listeners { amqp: bind(flags.listen, "--listen").await?, http: bind(http_listen, "--http-listen").await? };
         let addresses = [("amqp", listeners.amqp.local_addr()?), ("http", listeners.http.local_addr()?)];
         let shutdown = program::shutdown_token(flags.stop_on_stdin_eof)?;
-        let queues = namespace.queues.len();
+        let (queues, topics) = (namespace.queues.len(), namespace.topics.len());
         let options =
             Options { namespace, max_message_bytes: flags.max_message_bytes, record_key: flags.record_key };
         // Bound sockets take connections from now on, so both lines are true.
-        tracing::info!(amqp = %addresses[0].1, http = %addresses[1].1, queues, "Emulator Service is Successfully Up!");
+        tracing::info!(amqp = %addresses[0].1, http = %addresses[1].1, queues, topics, "Emulator Service is Successfully Up!");
         program::announce("servicebus-emulator", env!("CARGO_PKG_VERSION"), &addresses)?;
         serve(listeners, options, shutdown).await;
         Ok(())

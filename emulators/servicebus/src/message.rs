@@ -10,11 +10,11 @@ use std::sync::{Arc, LazyLock};
 
 use amqp::encode::{self, Encode, code};
 use amqp::message::{Header, Properties, Sections, Timestamp, put_application_properties};
-use amqp::value::Symbol;
 use amqp::{DecodeError, Decoder, Map, Value, decode::Decode};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::engine::{Content, Micros, NEVER, State};
+use crate::filter::Fields;
 
 /// The message format of a batch: data sections of which each is an encoded message.
 pub const BATCH_FORMAT: u32 = 0x8001_3700;
@@ -28,6 +28,9 @@ const ENQUEUE_SEQUENCE_NUMBER: &str = "x-opt-enqueue-sequence-number";
 const LOCKED_UNTIL: &str = "x-opt-locked-until";
 const MESSAGE_STATE: &str = "x-opt-message-state";
 const LOCK_TOKEN: &str = "x-opt-lock-token";
+const DEAD_LETTER_SOURCE: &str = "x-opt-deadletter-source";
+const PARTITION_KEY: &str = "x-opt-partition-key";
+const VIA_PARTITION_KEY: &str = "x-opt-via-partition-key";
 /// Annotations that are the broker's to write. Clients send them back when they send on what they received.
 const BROKER_ANNOTATIONS: [&str; 7] = [
     ENQUEUED_TIME,
@@ -36,7 +39,7 @@ const BROKER_ANNOTATIONS: [&str; 7] = [
     LOCKED_UNTIL,
     MESSAGE_STATE,
     LOCK_TOKEN,
-    "x-opt-deadletter-source",
+    DEAD_LETTER_SOURCE,
 ];
 /// Application property that says why a message is in a dead-letter queue.
 pub const DEAD_LETTER_REASON: &str = "DeadLetterReason";
@@ -57,6 +60,10 @@ pub struct Incoming {
 /// The head of what is kept, before the sender's annotations and the bare message.
 #[derive(Debug, Clone, Copy, Default)]
 struct Head {
+    /// Its first number, in the entity to which it was sent; zero while it is there.
+    first_sequence_number: u64,
+    /// How often it was passed on from entity to entity.
+    hops: u8,
     durable: bool,
     priority: u8,
     time_to_live_ms: Option<u32>,
@@ -65,10 +72,12 @@ struct Head {
     annotation_values: u32,
 }
 
-const HEAD_BYTES: usize = 15;
+const HEAD_BYTES: usize = 24;
 
 impl Head {
     fn put(self, out: &mut impl BufMut) {
+        out.put_u64(self.first_sequence_number);
+        out.put_u8(self.hops);
         out.put_u8(self.durable.into());
         out.put_u8(self.priority);
         out.put_u8(self.time_to_live_ms.is_some().into());
@@ -83,11 +92,21 @@ impl Head {
         else {
             return (Self::default(), &[], &[]);
         };
+        let (first_sequence_number, hops) = (head.get_u64(), head.get_u8());
         let (durable, priority, has_ttl) = (head.get_u8() != 0, head.get_u8(), head.get_u8() != 0);
         let time_to_live_ms = Some(head.get_u32()).filter(|_| has_ttl);
         let (annotation_bytes, annotation_values) = (head.get_u32(), head.get_u32());
         let (annotations, bare) = rest.split_at_checked(annotation_bytes as usize).unwrap_or((rest, &[]));
-        (Self { durable, priority, time_to_live_ms, annotation_bytes, annotation_values }, annotations, bare)
+        let head = Self {
+            first_sequence_number,
+            hops,
+            durable,
+            priority,
+            time_to_live_ms,
+            annotation_bytes,
+            annotation_values,
+        };
+        (head, annotations, bare)
     }
 }
 
@@ -234,13 +253,22 @@ pub fn put_head<'a>(out: &mut BytesMut, content: &'a [u8], stamp: &Stamp) -> &'a
         });
     }
     encode::descriptor(out, 0x72);
-    let own = 2 + u32::from(stamp.locked_until_us.is_some()) + u32::from(stamp.state.is_some());
+    let passed_on = head.first_sequence_number != 0;
+    let own = 2
+        + u32::from(passed_on)
+        + u32::from(stamp.locked_until_us.is_some())
+        + u32::from(stamp.state.is_some());
     encode::map(out, own * 2 + head.annotation_values, |out| {
         symbol(out, ENQUEUED_TIME);
         timestamp(out, stamp.enqueued_us);
         symbol(out, SEQUENCE_NUMBER);
         out.put_u8(code::LONG);
         out.put_u64(stamp.sequence_number);
+        if passed_on {
+            symbol(out, ENQUEUE_SEQUENCE_NUMBER);
+            out.put_u8(code::LONG);
+            out.put_u64(head.first_sequence_number);
+        }
         if let Some(until_us) = stamp.locked_until_us {
             symbol(out, LOCKED_UNTIL);
             timestamp(out, until_us);
@@ -287,40 +315,171 @@ pub fn encode_whole(content: &[u8], stamp: &Stamp) -> Bytes {
     out.freeze()
 }
 
-/// The same message with application properties put in (null takes one out), and with a number of an earlier entity
-/// (`x-opt-enqueue-sequence-number`) where one is given.
-pub fn amend(content: &[u8], properties: &Map, earlier_sequence_number: Option<u64>) -> Content {
-    let (mut head, annotations, bare) = Head::take(content);
+/// The same message with application properties put in (null takes one out).
+pub fn amend(content: &[u8], changes: &Map) -> Content {
+    let (head, annotations, bare) = Head::take(content);
     let bare = Bytes::copy_from_slice(bare);
     // What is kept was scanned when it came in; bytes that cannot be read now stay as they are.
     let Ok(sections) = Sections::scan(&bare) else { return Arc::from(content) };
     let mut merged = sections.application_properties(&bare).unwrap_or_default();
-    for (key, value) in &properties.0 {
+    for (key, value) in &changes.0 {
         let key = Value::String(key.as_str().unwrap_or_default().to_owned());
         match value {
             Value::Null => merged.0.retain(|(k, _)| *k != key),
             value => merged.set(key, value.clone()),
         }
     }
-    let mut out = BytesMut::with_capacity(content.len() + 256);
+    let properties = bare.get(sections.properties.clone()).unwrap_or_default();
+    rebuild(head, annotations, |out| out.put_slice(properties), &merged, &bare, &sections)
+}
+
+/// A message out of its parts; body and footer are those of `bare`.
+fn rebuild(
+    head: Head,
+    annotations: &[u8],
+    put_properties: impl FnOnce(&mut BytesMut),
+    application: &Map,
+    bare: &Bytes,
+    sections: &Sections,
+) -> Content {
+    let mut out = BytesMut::with_capacity(HEAD_BYTES + annotations.len() + bare.len() + 256);
     head.put(&mut out);
     out.put_slice(annotations);
-    if let Some(number) = earlier_sequence_number {
-        Symbol::from(ENQUEUE_SEQUENCE_NUMBER).encode(&mut out);
-        i64::try_from(number).unwrap_or(i64::MAX).encode(&mut out);
-        head.annotation_values += 2;
-        head.annotation_bytes = u32::try_from(out.len() - HEAD_BYTES).unwrap_or(u32::MAX);
-        if let Some(mut place) = out.get_mut(..HEAD_BYTES) {
-            head.put(&mut place);
-        }
+    put_properties(&mut out);
+    if !application.is_empty() {
+        put_application_properties(&mut out, application);
     }
-    out.put_slice(bare.get(sections.properties).unwrap_or_default());
-    if !merged.is_empty() {
-        put_application_properties(&mut out, &merged);
-    }
-    out.put_slice(bare.get(sections.body).unwrap_or_default());
-    out.put_slice(bare.get(sections.footer).unwrap_or_default());
+    out.put_slice(bare.get(sections.body.clone()).unwrap_or_default());
+    out.put_slice(bare.get(sections.footer.clone()).unwrap_or_default());
     Arc::from(&out[..])
+}
+
+/// Changes the head, in place where nobody else has the message.
+fn change_head(content: &mut Content, change: impl FnOnce(&mut Head)) {
+    let mut head = Head::take(content).0;
+    change(&mut head);
+    if Arc::get_mut(content).is_none() {
+        *content = Arc::from(&content[..]);
+    }
+    if let Some(mut place) = Arc::get_mut(content).and_then(|bytes| bytes.get_mut(..HEAD_BYTES)) {
+        head.put(&mut place);
+    }
+}
+
+/// Notes the number that a message had where it is leaving; only the first of them is told.
+pub fn note_sequence_number(content: &mut Content, sequence_number: u64) {
+    change_head(content, |head| {
+        if head.first_sequence_number == 0 {
+            head.first_sequence_number = sequence_number;
+        }
+    });
+}
+
+/// Counts a way from entity to entity. Returns how many it has behind it.
+pub fn count_hop(content: &mut Content) -> u8 {
+    let mut hops = 0;
+    change_head(content, |head| {
+        head.hops = head.hops.saturating_add(1);
+        hops = head.hops;
+    });
+    hops
+}
+
+/// The same message with the name of the entity whose dead letter it was.
+pub fn with_dead_letter_source(content: &[u8], entity: &str) -> Content {
+    let (mut head, annotations, bare) = Head::take(content);
+    let mut kept = Map(annotation_entries(&head, annotations));
+    kept.set_symbol(DEAD_LETTER_SOURCE, entity.into());
+    let mut out = BytesMut::with_capacity(content.len() + 64 + entity.len());
+    out.put_bytes(0, HEAD_BYTES);
+    for (key, value) in &kept.0 {
+        key.encode(&mut out);
+        value.encode(&mut out);
+    }
+    head.annotation_bytes = u32::try_from(out.len() - HEAD_BYTES).unwrap_or(u32::MAX);
+    head.annotation_values = u32::try_from(kept.0.len() * 2).unwrap_or(u32::MAX);
+    if let Some(mut place) = out.get_mut(..HEAD_BYTES) {
+        head.put(&mut place);
+    }
+    out.put_slice(bare);
+    Arc::from(&out[..])
+}
+
+fn annotation_entries(head: &Head, annotations: &[u8]) -> Vec<(Value, Value)> {
+    let bytes = Bytes::copy_from_slice(annotations);
+    let mut decoder = Decoder::new(&bytes);
+    let mut entry = || Some((Value::decode(&mut decoder).ok()?, Value::decode(&mut decoder).ok()?));
+    (0..head.annotation_values / 2).map_while(|_| entry()).collect()
+}
+
+/// What filters see of a message; the entity adds what it knows.
+pub fn fields(content: &[u8]) -> Fields {
+    let (head, annotations, bare) = Head::take(content);
+    let bare = Bytes::copy_from_slice(bare);
+    let sections = Sections::scan(&bare).unwrap_or_default();
+    let annotations = Map(annotation_entries(&head, annotations));
+    let text = |name: &str| annotations.get(name).and_then(Value::as_str).map(str::to_owned);
+    let scheduled_us = annotations.get(SCHEDULED_ENQUEUE_TIME).and_then(Value::as_i64);
+    Fields {
+        properties: sections.properties(&bare).unwrap_or_default(),
+        application: sections.application_properties(&bare).unwrap_or_default(),
+        partition_key: text(PARTITION_KEY),
+        via_partition_key: text(VIA_PARTITION_KEY),
+        dead_letter_source: text(DEAD_LETTER_SOURCE),
+        scheduled_us: scheduled_us.and_then(|ms| u64::try_from(ms).ok()).map(|ms| ms.saturating_mul(1000)),
+        body_bytes: sections.body.len(),
+        ..Fields::default()
+    }
+}
+
+/// The same message with the properties that an action made.
+pub fn with_fields(content: &[u8], fields: &Fields) -> Content {
+    let (head, annotations, bare) = Head::take(content);
+    let bare = Bytes::copy_from_slice(bare);
+    let Ok(sections) = Sections::scan(&bare) else { return Arc::from(content) };
+    let put_properties = |out: &mut BytesMut| fields.properties.encode(out);
+    rebuild(head, annotations, put_properties, &fields.application, &bare, &sections)
+}
+
+/// The session to which a message belongs.
+pub fn session_id(content: &[u8]) -> Option<String> {
+    properties(content).group_id.filter(|id| !id.is_empty())
+}
+
+/// What makes two messages duplicates of each other: their id and, where they have one, their partition key.
+pub fn identity(content: &[u8]) -> Box<[u8]> {
+    let (head, annotations, _) = Head::take(content);
+    let mut out = BytesMut::new();
+    match properties(content).message_id {
+        // Ids are compared as the text that they are to clients.
+        Some(id) => match crate::filter::Scalar::of_id(&id) {
+            crate::filter::Scalar::Text(text) => Value::from(text.as_ref()).encode(&mut out),
+            _ => id.encode(&mut out),
+        },
+        None => Value::Null.encode(&mut out),
+    }
+    if head.annotation_values > 0 {
+        let annotations = Map(annotation_entries(&head, annotations));
+        annotations.get(PARTITION_KEY).into_iter().for_each(|key| key.encode(&mut out));
+    }
+    Box::from(&out[..])
+}
+
+fn properties(content: &[u8]) -> Properties {
+    let bare = Bytes::copy_from_slice(bare(content));
+    Sections::scan(&bare).and_then(|sections| sections.properties(&bare)).unwrap_or_default()
+}
+
+/// The same message without its body.
+pub fn without_body(content: &[u8]) -> Content {
+    let (head, annotations, bare) = Head::take(content);
+    let bare = Bytes::copy_from_slice(bare);
+    let Ok(mut sections) = Sections::scan(&bare) else { return Arc::from(content) };
+    let application = sections.application_properties(&bare).unwrap_or_default();
+    let properties = bare.get(sections.properties.clone()).unwrap_or_default();
+    sections.body = 0..0;
+    let put_properties = |out: &mut BytesMut| out.put_slice(properties);
+    rebuild(head, annotations, put_properties, &application, &bare, &sections)
 }
 
 /// The bare message: properties to footer.
@@ -392,7 +551,9 @@ mod tests {
     fn amending_merges_properties_and_removes_those_that_are_null() {
         let incoming = parse(&sent(), &mut BytesMut::new()).expect("a message");
         let changes = Map::new().with_string("a", Value::Null).with_string(DEAD_LETTER_REASON, "why".into());
-        let amended = amend(&incoming.content, &changes, Some(3));
+        let mut amended = amend(&incoming.content, &changes);
+        note_sequence_number(&mut amended, 3);
+        note_sequence_number(&mut amended, 4);
         let whole = encode_whole(&amended, &stamp());
         let sections = Sections::scan(&whole).expect("sections");
         let properties = sections.application_properties(&whole).expect("properties");

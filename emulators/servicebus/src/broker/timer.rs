@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::queue::Queue;
+use super::entity::Entity;
 use crate::engine::{Micros, NEVER};
 
 /// Entities by the instant at which something of theirs is due.
 #[derive(Debug, Default)]
 pub struct Timer {
-    due: Mutex<BTreeMap<(Micros, u32), Weak<Queue>>>,
+    due: Mutex<BTreeMap<(Micros, u32), Weak<Entity>>>,
     earlier: Notify,
 }
 
@@ -23,7 +23,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 impl Timer {
     /// Has an entity looked at at an instant.
-    pub fn arm(&self, due_us: Micros, id: u32, queue: Weak<Queue>) {
+    pub fn arm(&self, due_us: Micros, id: u32, queue: Weak<Entity>) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let first = due.first_key_value().map_or(NEVER, |(&(due_us, _), _)| due_us);
         due.insert((due_us, id), queue);
@@ -33,7 +33,7 @@ impl Timer {
     }
 
     /// Takes out the entities that are due, and tells when the next one is.
-    fn take_due(&self, now_us: Micros) -> (Vec<Weak<Queue>>, Micros) {
+    fn take_due(&self, now_us: Micros) -> (Vec<Weak<Entity>>, Micros) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let later = due.split_off(&(now_us.saturating_add(1), 0));
         let ready = std::mem::replace(&mut *due, later);

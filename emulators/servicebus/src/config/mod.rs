@@ -3,19 +3,22 @@
 //! Every mistake is told with its file, line, key and remedy. The official quotas (10 connections, 50 entities, one hour to live,
 //! ten deliveries, …) are not enforced. It must not create entities.
 
+mod check;
 mod duration;
 mod file;
 mod jsonc;
+mod rule;
 
-use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use duration::{Iso8601Duration, parse_duration_us};
+use serde::Deserialize;
 
-use crate::limits::{CONFIG_BYTES_MAX, NAME_CHARS_MAX};
+use crate::filter::{Filter, SqlAction};
+use crate::limits::CONFIG_BYTES_MAX;
 
-/// A queue and how it treats its messages.
+/// A queue, or a subscription as far as it is one, and how it treats its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueConfig {
     /// Its name.
@@ -28,15 +31,97 @@ pub struct QueueConfig {
     pub max_delivery_count: u32,
     /// Whether expired messages go to the dead-letter queue.
     pub dead_letter_on_expiration: bool,
+    /// Whether messages belong to sessions and are received session by session.
+    pub requires_session: bool,
+    /// For how long a message's id is remembered, microseconds; none where duplicates are not looked for.
+    pub duplicate_window_us: Option<u64>,
+    /// The entity to which messages are passed on.
+    pub forward_to: Option<String>,
+    /// The entity to which dead letters are passed on.
+    pub forward_dead_letters_to: Option<String>,
+    /// How long nobody uses it until it is deleted, microseconds; [`NEVER`](crate::engine::NEVER) keeps it.
+    pub auto_delete_us: u64,
+    /// What it can be used for.
+    pub status: EntityStatus,
+}
+
+impl Default for QueueConfig {
+    /// What the official emulator takes where its file says nothing; without a name.
+    fn default() -> Self {
+        file::QueueProperties::default().config("")
+    }
+}
+
+/// What an entity can be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum EntityStatus {
+    /// All.
+    #[default]
+    Active,
+    /// Nothing.
+    Disabled,
+    /// Receiving.
+    SendDisabled,
+    /// Sending.
+    ReceiveDisabled,
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicConfig {
+    /// Its name.
+    pub name: String,
+    /// How long a message lives at most, microseconds.
+    pub time_to_live_us: u64,
+    /// For how long a message's id is remembered, microseconds; none where duplicates are not looked for.
+    pub duplicate_window_us: Option<u64>,
+    /// How long nobody uses it until it is deleted, microseconds; [`NEVER`](crate::engine::NEVER) keeps it.
+    pub auto_delete_us: u64,
+    /// What it can be used for.
+    pub status: EntityStatus,
+    /// Its subscriptions, in the order of the file.
+    pub subscriptions: Vec<SubscriptionConfig>,
+}
+
+/// A subscription: a queue that gets copies of a topic's messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubscriptionConfig {
+    /// The queue, by the subscription's name.
+    pub queue: QueueConfig,
+    /// Whether messages that a rule cannot be evaluated for go to the dead-letter queue.
+    pub dead_letter_on_filter_errors: bool,
+    /// Which messages it gets; without any it gets none.
+    pub rules: Vec<RuleConfig>,
+}
+
+/// A rule: which messages come, and what becomes of their copy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleConfig {
+    /// Its name.
+    pub name: String,
+    /// Which messages match.
+    pub filter: Filter,
+    /// What is changed on a copy of its own; none lets it share one with the subscription's other rules.
+    pub action: Option<SqlAction>,
+}
+
+/// The name of the rule that a subscription has unless it is given others.
+pub const DEFAULT_RULE: &str = "$Default";
+
+impl RuleConfig {
+    /// The rule by which every message comes.
+    pub fn match_all() -> Self {
+        Self { name: DEFAULT_RULE.to_owned(), filter: Filter::True, action: None }
+    }
 }
 
 /// What a configuration asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NamespaceConfig {
     /// The queues, in the order of the file.
     pub queues: Vec<QueueConfig>,
-    /// What the file asks for and is not served, for a person to read.
-    pub warnings: Vec<String>,
+    /// The topics, in the order of the file.
+    pub topics: Vec<TopicConfig>,
 }
 
 /// Why a configuration cannot be used. The text names file, line, key and remedy.
@@ -75,23 +160,13 @@ pub enum ConfigError {
     },
 }
 
-/// The queue of the configuration that the official emulator ships with (its `Config.json`).
-const DEFAULT_QUEUE: &str = "queue.1";
+/// The entities with which the official emulator ships, in its own format.
+const DEFAULT: &str = include_str!("default.json");
 
 impl Default for NamespaceConfig {
     fn default() -> Self {
-        let properties = file::QueueProperties::default();
-        Self { queues: vec![queue_config(DEFAULT_QUEUE, &properties)], warnings: Vec::new() }
-    }
-}
-
-fn queue_config(name: &str, properties: &file::QueueProperties) -> QueueConfig {
-    QueueConfig {
-        name: name.to_owned(),
-        lock_us: properties.lock_duration.0,
-        time_to_live_us: properties.default_message_time_to_live.0,
-        max_delivery_count: properties.max_delivery_count.get(),
-        dead_letter_on_expiration: properties.dead_lettering_on_message_expiration,
+        let nothing = Self { queues: Vec::new(), topics: Vec::new() };
+        Self::parse(DEFAULT, Path::new("default.json")).unwrap_or(nothing)
     }
 }
 
@@ -133,55 +208,8 @@ impl NamespaceConfig {
             problem: "there is text after the configuration".to_owned(),
             remedy: "remove it".to_owned(),
         })?;
-        Self::from_file(parsed, &plain, path)
+        check::Check { text: &plain, path }.namespace(&parsed)
     }
-
-    fn from_file(file: file::ConfigFile, text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let mut config = Self { queues: Vec::new(), warnings: Vec::new() };
-        let [namespace] = file.user_config.namespaces.as_slice() else {
-            return Err(ConfigError::Invalid {
-                path: path.to_owned(),
-                line: line_of(text, "\"Namespaces\"", 0),
-                key: "UserConfig.Namespaces".to_owned(),
-                problem: format!("{} namespaces, but one is served", file.user_config.namespaces.len()),
-                remedy: "put all entities into one namespace".to_owned(),
-            });
-        };
-        let mut seen: HashMap<String, usize> = HashMap::new();
-        for (index, queue) in namespace.queues.iter().enumerate() {
-            let occurrences = seen.entry(queue.name.0.to_lowercase()).or_default();
-            *occurrences += 1;
-            if *occurrences > 1 {
-                return Err(ConfigError::Invalid {
-                    path: path.to_owned(),
-                    line: line_of(text, &format!("\"{}\"", queue.name.0), 1),
-                    key: format!("UserConfig.Namespaces[0].Queues[{index}].Name"),
-                    problem: format!("the name '{}' is taken (names are the same in any case)", queue.name.0),
-                    remedy: "give the queue another name".to_owned(),
-                });
-            }
-            config.warnings.extend(not_served(&queue.name.0, &queue.properties));
-            config.queues.push(queue_config(&queue.name.0, &queue.properties));
-        }
-        if !namespace.topics.is_empty() {
-            let names: Vec<&str> = namespace.topics.iter().map(|topic| topic.name.0.as_str()).collect();
-            config.warnings.push(format!("topics are not served yet and are left out: {}", names.join(", ")));
-        }
-        Ok(config)
-    }
-}
-
-/// What a queue asks for that is not served.
-fn not_served(name: &str, properties: &file::QueueProperties) -> Option<String> {
-    let asked = [
-        (properties.requires_session, "RequiresSession"),
-        (properties.requires_duplicate_detection, "RequiresDuplicateDetection"),
-        (!properties.forward_to.is_empty(), "ForwardTo"),
-        (!properties.forward_dead_lettered_messages_to.is_empty(), "ForwardDeadLetteredMessagesTo"),
-    ];
-    let keys: Vec<&str> = asked.into_iter().filter_map(|(asked, key)| asked.then_some(key)).collect();
-    (!keys.is_empty())
-        .then(|| format!("queue {name} is served without what is not implemented yet: {}", keys.join(", ")))
 }
 
 /// Turns an error of the JSON reader into one for a person.
@@ -212,18 +240,11 @@ fn invalid(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -
     }
 }
 
-/// The line, from 1, of an occurrence of a text.
-fn line_of(text: &str, needle: &str, occurrence: usize) -> usize {
-    let found = text.match_indices(needle).nth(occurrence).or_else(|| text.match_indices(needle).last());
-    let position = found.map_or(0, |(position, _)| position);
-    1 + text.bytes().take(position).filter(|byte| *byte == b'\n').count()
-}
-
 /// Why a text is no name of an entity; none when it is one.
-fn name_problem(name: &str) -> Option<String> {
+fn name_problem(name: &str, chars_max: usize) -> Option<String> {
     let length = name.chars().count();
-    if length == 0 || length > NAME_CHARS_MAX {
-        return Some(format!("a name has 1 to {NAME_CHARS_MAX} characters, not {length}"));
+    if length == 0 || length > chars_max {
+        return Some(format!("a name has 1 to {chars_max} characters, not {length}"));
     }
     if let Some(bad) =
         name.chars().find(|c| matches!(c, '@' | '?' | '#' | '*' | '\\' | '$') || c.is_control())

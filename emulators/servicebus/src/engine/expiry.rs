@@ -13,7 +13,10 @@ impl Engine {
         if self.now_us < self.deadline_us {
             return;
         }
-        let all_done = self.activate() & self.expire_locks() & self.expire_messages();
+        let all_done = self.activate()
+            & self.expire_locks()
+            & (self.sessions.is_none() || self.expire_session_locks())
+            & self.expire_messages();
         self.deadline_us = if all_done { self.next_event() } else { self.now_us };
     }
 
@@ -22,7 +25,7 @@ impl Engine {
         let due = self.scheduled.first().map_or(NEVER, |&(due_us, _)| due_us);
         let own_expiry = self.own_expiries.first().map_or(NEVER, |&(expires_us, _)| expires_us);
         let expiry = self.next_expiry_in_order().map_or(NEVER, |(expires_us, _)| expires_us);
-        lock.min(due).min(own_expiry).min(expiry)
+        lock.min(due).min(own_expiry).min(expiry).min(self.next_session_event())
     }
 
     /// Puts due messages at the end of the queue, under new sequence numbers, in the order of their instants.
@@ -30,7 +33,7 @@ impl Engine {
         for _ in 0..ADVANCE_BATCH_MAX {
             match self.scheduled.first() {
                 Some(&(due_us, sequence_number)) if due_us <= self.now_us => {
-                    if let Some(mut slot) = self.remove(sequence_number) {
+                    if let Some(mut slot) = self.take_out(sequence_number) {
                         slot.enqueued_us = self.now_us;
                         slot.until_us = 0;
                         self.push_active(slot);

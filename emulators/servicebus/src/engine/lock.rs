@@ -5,7 +5,8 @@
 use std::cmp::Reverse;
 
 use super::{
-    Content, Departure, DepartureReason, Engine, LockLost, LockToken, Micros, Settlement, Slot, State,
+    Content, Departure, DepartureReason, Engine, LockLost, LockToken, Micros, NEVER, NO_SESSION, Settlement,
+    Slot, State,
 };
 use crate::limits::ADVANCE_BATCH_MAX;
 
@@ -13,23 +14,30 @@ use crate::limits::ADVANCE_BATCH_MAX;
 const STALE_LOCKS_MAX: usize = 1024;
 
 impl Engine {
-    /// Locks a message that is there, and counts the delivery.
-    pub(super) fn lock(&mut self, sequence_number: u64) -> Option<LockToken> {
-        let until_us = self.now_us.saturating_add(self.settings.lock_us);
+    /// Locks a message that is there, and counts the delivery. Returns the lock and when it ends; that of a message of a session
+    /// ends with the session's.
+    pub(super) fn lock(&mut self, sequence_number: u64) -> Option<(LockToken, Micros)> {
+        let mut until_us = self.now_us.saturating_add(self.settings.lock_us);
         let slot = self.slots.get_mut(sequence_number)?;
         let deferred = slot.state == State::Deferred;
         slot.state = if deferred { State::DeferredLocked } else { State::Locked };
         slot.until_us = until_us;
         slot.lock_generation = slot.lock_generation.wrapping_add(1);
         slot.delivery_count = slot.delivery_count.saturating_add(1);
-        let generation = slot.lock_generation;
+        let (generation, session) = (slot.lock_generation, slot.session);
+        if session != NO_SESSION {
+            slot.until_us = NEVER;
+        }
         match deferred {
             true => self.counts.deferred -= 1,
             false => self.counts.active -= 1,
         }
         self.counts.locked += 1;
-        self.note_lock(until_us, sequence_number);
-        Some(LockToken { entity: self.entity, generation, sequence_number })
+        match &mut self.sessions {
+            Some(sessions) if session != NO_SESSION => until_us = sessions.locked(session, sequence_number),
+            _ => self.note_lock(until_us, sequence_number),
+        }
+        Some((LockToken { entity: self.entity, generation, sequence_number }, until_us))
     }
 
     fn note_lock(&mut self, until_us: Micros, sequence_number: u64) {
@@ -82,6 +90,10 @@ impl Engine {
         self.locked(token)?;
         let until_us = self.now_us.saturating_add(self.settings.lock_us);
         let slot = self.slots.get_mut(token.sequence_number).ok_or(LockLost)?;
+        if slot.session != NO_SESSION {
+            // Only the session's lock is renewed.
+            return Err(LockLost);
+        }
         if slot.until_us != until_us {
             slot.until_us = until_us;
             self.note_lock(until_us, token.sequence_number);
@@ -136,7 +148,7 @@ impl Engine {
         self.locked(token)?;
         let slot = self.remove(token.sequence_number).ok_or(LockLost)?;
         self.sweep_locks();
-        Ok(Departure::new(token.sequence_number, slot, DepartureReason::DeadLettered))
+        Ok(Departure::new(token.sequence_number, slot, self.now_us, DepartureReason::DeadLettered))
     }
 
     fn replace(&mut self, sequence_number: u64, content: Option<Content>) {
@@ -147,13 +159,13 @@ impl Engine {
 
     /// Ends a lock without settling: the message goes back to where it was, or away when its time is over or, where
     /// `failed` says that the delivery was in vain, when it was its last.
-    fn unlock(&mut self, sequence_number: u64, failed: bool) {
+    pub(super) fn unlock(&mut self, sequence_number: u64, failed: bool) {
         let Some(slot) = self.slots.get_mut(sequence_number) else { return };
         let deferred = slot.state == State::DeferredLocked;
         slot.state = if deferred { State::Deferred } else { State::Active };
         slot.until_us = 0;
-        let (expires_us, delivery_count, own_expiry) =
-            (slot.expires_us, slot.delivery_count, slot.own_expiry);
+        let (expires_us, delivery_count, own_expiry, session) =
+            (slot.expires_us, slot.delivery_count, slot.own_expiry, slot.session);
         self.counts.locked -= 1;
         match deferred {
             true => self.counts.deferred += 1,
@@ -164,10 +176,17 @@ impl Engine {
         } else if failed && !deferred && delivery_count >= self.settings.max_delivery_count {
             self.depart(sequence_number, DepartureReason::DeliveredTooOften(delivery_count));
         } else {
-            if !deferred {
-                self.returned.push(Reverse(sequence_number));
+            match &mut self.sessions {
+                Some(sessions) if session != NO_SESSION => {
+                    sessions.set_aside(session, sequence_number);
+                    if !deferred {
+                        sessions.activated(session, sequence_number);
+                    }
+                }
+                _ if !deferred => self.returned.push(Reverse(sequence_number)),
+                _ => {}
             }
-            if !own_expiry && expires_us != super::NEVER && sequence_number < self.expiry_cursor {
+            if !own_expiry && expires_us != NEVER && sequence_number < self.expiry_cursor {
                 self.note_own_expiry(expires_us, sequence_number);
             }
         }

@@ -9,6 +9,7 @@
 
 mod expiry;
 mod lock;
+mod session;
 mod slots;
 mod token;
 
@@ -17,6 +18,8 @@ use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+pub use session::{AcceptedSession, SessionEvent, SessionLock, SessionLockLost, SessionTaken};
+use session::{NO_SESSION, Sessions};
 pub use slots::FIRST_SEQUENCE_NUMBER;
 use slots::Slots;
 pub use token::LockToken;
@@ -37,6 +40,10 @@ pub struct Settings {
     pub time_to_live_us: u64,
     /// The delivery that, when it fails, is the last.
     pub max_delivery_count: u32,
+    /// Whether messages belong to sessions and are received session by session.
+    pub requires_session: bool,
+    /// Whether messages that could be delivered leave at once, for another entity.
+    pub passes_on: bool,
 }
 
 /// A message that comes in.
@@ -52,6 +59,8 @@ pub struct NewMessage {
     pub delivery_count: u32,
     /// When it came in, if that was before: in another entity.
     pub enqueued_us: Option<Micros>,
+    /// Its session, where messages belong to sessions.
+    pub session: Option<String>,
     /// A number of the caller's that stays with the message.
     pub tag: u32,
 }
@@ -88,6 +97,7 @@ struct Slot {
     delivery_count: u32,
     lock_generation: u32,
     tag: u32,
+    session: u32,
     state: State,
     /// Whether `expires_us` is in the sorted set, for it does not follow from the order of arrival.
     own_expiry: bool,
@@ -130,6 +140,8 @@ pub enum DepartureReason {
     DeliveredTooOften(u32),
     /// A receiver sent it to the dead-letter queue.
     DeadLettered,
+    /// It is for another entity.
+    PassedOn,
 }
 
 /// A message that left for another place than a receiver.
@@ -141,6 +153,8 @@ pub struct Departure {
     pub sequence_number: u64,
     /// When it came in.
     pub enqueued_us: Micros,
+    /// How long it had to live when it left, microseconds; [`NEVER`] for ever.
+    pub time_to_live_us: u64,
     /// Deliveries that it had.
     pub delivery_count: u32,
     /// The caller's number.
@@ -150,11 +164,14 @@ pub struct Departure {
 }
 
 impl Departure {
-    fn new(sequence_number: u64, slot: Slot, reason: DepartureReason) -> Self {
+    fn new(sequence_number: u64, slot: Slot, now_us: Micros, reason: DepartureReason) -> Self {
+        let time_to_live_us =
+            if slot.expires_us == NEVER { NEVER } else { slot.expires_us.saturating_sub(now_us) };
         Self {
             content: slot.content,
             sequence_number,
             enqueued_us: slot.enqueued_us,
+            time_to_live_us,
             delivery_count: slot.delivery_count,
             tag: slot.tag,
             reason,
@@ -213,6 +230,8 @@ pub struct Engine {
     own_expiries: BTreeSet<(Micros, u64)>,
     /// The first message whose expiry follows from the order of arrival and has not been looked at.
     expiry_cursor: u64,
+    /// None where messages belong to none.
+    sessions: Option<Box<Sessions>>,
     departures: Vec<Departure>,
     /// No timed event is before this.
     deadline_us: Micros,
@@ -222,6 +241,7 @@ impl Engine {
     /// An empty entity. `entity` tells its lock tokens from those of others.
     pub fn new(settings: Settings, entity: u32) -> Self {
         Self {
+            sessions: settings.requires_session.then(Box::default),
             settings,
             entity: entity.max(1),
             now_us: 0,
@@ -262,6 +282,10 @@ impl Engine {
     pub fn enqueue(&mut self, now_us: Micros, message: NewMessage) -> u64 {
         self.advance(now_us);
         let lives_us = message.time_to_live_us.min(self.settings.time_to_live_us);
+        let session = match (&mut self.sessions, &message.session) {
+            (Some(sessions), Some(id)) => sessions.enter(id),
+            _ => NO_SESSION,
+        };
         let mut slot = Slot {
             content: message.content,
             enqueued_us: message.enqueued_us.unwrap_or(self.now_us),
@@ -270,6 +294,7 @@ impl Engine {
             delivery_count: message.delivery_count,
             lock_generation: 0,
             tag: message.tag,
+            session,
             state: State::Scheduled,
             own_expiry: false,
         };
@@ -292,13 +317,25 @@ impl Engine {
         slot.state = State::Active;
         slot.expires_us = self.now_us.saturating_add(lives_us);
         slot.own_expiry = lives_us < self.settings.time_to_live_us;
-        let (expires_us, own_expiry) = (slot.expires_us, slot.own_expiry);
+        let (expires_us, own_expiry, session) = (slot.expires_us, slot.own_expiry, slot.session);
         let sequence_number = self.slots.push(slot);
+        if self.settings.passes_on {
+            let reason = DepartureReason::PassedOn;
+            let slot = self.slots.remove(sequence_number);
+            let departure = slot.map(|slot| Departure::new(sequence_number, slot, self.now_us, reason));
+            self.departures.extend(departure);
+            return sequence_number;
+        }
         if own_expiry {
             self.own_expiries.insert((expires_us, sequence_number));
         }
         self.counts.active += 1;
         self.deadline_us = self.deadline_us.min(expires_us);
+        if session != NO_SESSION
+            && let Some(sessions) = &mut self.sessions
+        {
+            sessions.activated(session, sequence_number);
+        }
         sequence_number
     }
 
@@ -367,55 +404,82 @@ impl Engine {
             }
             ReceiveMode::PeekLock => {
                 let token = self.lock(sequence_number)?;
+                let (token, until_us) = token;
                 let slot = self.slots.get(sequence_number)?;
-                let mut delivery = slot.delivery(sequence_number, Some((token, slot.until_us)));
+                let mut delivery = slot.delivery(sequence_number, Some((token, until_us)));
                 delivery.delivery_count = slot.delivery_count.saturating_sub(1);
                 Some(deliver(&delivery))
             }
         }
     }
 
-    /// Delivers one deferred message; none when there is no such message.
+    /// Delivers one deferred message; none when there is no such message, or it belongs to a session that is not the one named or
+    /// has no owner.
     pub fn receive_deferred<R>(
         &mut self,
         now_us: Micros,
         sequence_number: u64,
+        session: Option<&str>,
         mode: ReceiveMode,
         deliver: impl FnOnce(&Delivery<'_>) -> R,
     ) -> Option<R> {
         self.advance(now_us);
-        self.slots.get(sequence_number).filter(|slot| slot.state == State::Deferred)?;
+        let slot = self.slots.get(sequence_number).filter(|slot| slot.state == State::Deferred)?;
+        if slot.session != NO_SESSION {
+            let owned = session.and_then(|id| self.owned_session_index(id));
+            owned.filter(|index| *index == slot.session)?;
+        }
         self.deliver(sequence_number, mode, deliver)
     }
 
-    /// Shows up to `max` messages from a sequence number on, in any state, until `show` says stop.
+    /// Shows up to `max` messages from a sequence number on, in any state, of one session or of all, until `show` says stop.
     pub fn peek(
         &mut self,
         now_us: Micros,
         from_sequence_number: u64,
         max: usize,
+        session: Option<&str>,
         mut show: impl FnMut(&Delivery<'_>) -> ControlFlow<()>,
     ) {
         self.advance(now_us);
-        let mut from = from_sequence_number;
-        for _ in 0..max {
+        let Ok(session) = self.session_wanted(session) else { return };
+        let (mut from, mut shown) = (from_sequence_number, 0);
+        while shown < max {
             let Some((sequence_number, slot)) = self.slots.at_or_after(from) else { break };
+            from = sequence_number + 1;
+            if session.is_some_and(|session| session != slot.session) {
+                continue;
+            }
+            shown += 1;
             if show(&slot.delivery(sequence_number, None)).is_break() {
                 break;
             }
-            from = sequence_number + 1;
         }
     }
 
-    /// Removes up to `max` messages that could be delivered and came in before an instant. Returns the caller's numbers.
-    pub fn delete_before(&mut self, now_us: Micros, before_us: Micros, max: usize) -> Vec<u32> {
+    /// The session that is asked for; an error when there is none of that id, and so no message.
+    fn session_wanted(&self, id: Option<&str>) -> Result<Option<u32>, ()> {
+        id.map(|id| self.session_index(id).ok_or(())).transpose()
+    }
+
+    /// Removes up to `max` messages, of one session or of all, that could be delivered and came in before an instant. Returns
+    /// the caller's numbers.
+    pub fn delete_before(
+        &mut self,
+        now_us: Micros,
+        before_us: Micros,
+        max: usize,
+        session: Option<&str>,
+    ) -> Vec<u32> {
         self.advance(now_us);
         let mut gone = Vec::new();
+        let Ok(session) = self.session_wanted(session) else { return gone };
         let mut from = 0;
         while gone.len() < max {
             let Some((sequence_number, slot)) = self.slots.at_or_after(from) else { break };
             from = sequence_number + 1;
-            if slot.state == State::Active && slot.enqueued_us < before_us {
+            let wanted = session.is_none_or(|session| session == slot.session);
+            if wanted && slot.state == State::Active && slot.enqueued_us < before_us {
                 gone.extend(self.remove(sequence_number).map(|slot| slot.tag));
             }
         }
@@ -424,6 +488,17 @@ impl Engine {
 
     /// Takes a message out with all that is kept about it.
     fn remove(&mut self, sequence_number: u64) -> Option<Slot> {
+        let slot = self.take_out(sequence_number)?;
+        if slot.session != NO_SESSION
+            && let Some(sessions) = &mut self.sessions
+        {
+            sessions.leave(slot.session, sequence_number);
+        }
+        Some(slot)
+    }
+
+    /// The same for a message that comes back at once: it stays in its session.
+    fn take_out(&mut self, sequence_number: u64) -> Option<Slot> {
         let slot = self.slots.remove(sequence_number)?;
         if slot.own_expiry {
             self.own_expiries.remove(&(slot.expires_us, sequence_number));
@@ -442,7 +517,7 @@ impl Engine {
 
     fn depart(&mut self, sequence_number: u64, reason: DepartureReason) {
         if let Some(slot) = self.remove(sequence_number) {
-            self.departures.push(Departure::new(sequence_number, slot, reason));
+            self.departures.push(Departure::new(sequence_number, slot, self.now_us, reason));
         }
     }
 }

@@ -11,16 +11,17 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
-use crate::broker::queue::Queue;
+use crate::broker::entity::Entity;
 use crate::broker::{Broker, now_us};
 use crate::engine::{Counts, Delivery, State};
 use crate::limits::REPLY_BYTES_MAX;
 use crate::message;
 
-/// All queues with their counts.
+/// All queues and subscriptions with their counts.
 pub fn queues(broker: &Broker) -> Json {
     let now_us = now_us();
-    let rows = broker.queues().iter().map(|queue| {
+    let entities = broker.entities();
+    let rows = entities.iter().filter(|entity| entity.dead_letters().is_some()).map(|queue| {
         let (counts, totals) = queue.counts(now_us);
         let dead = queue.dead_letters().map(|dead| dead.counts(now_us).0).unwrap_or_default();
         let Counts { active, locked, deferred, scheduled } = counts;
@@ -40,9 +41,9 @@ pub fn queues(broker: &Broker) -> Json {
 }
 
 /// The first messages of a queue, in any state: at most `limit`, and fewer when they are large.
-pub fn messages(queue: &Queue, limit: usize) -> Json {
+pub fn messages(queue: &Entity, limit: usize) -> Json {
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    queue.peek(now_us(), 0, limit, |delivery| {
+    queue.peek(now_us(), 0, limit, None, |delivery| {
         bytes += delivery.content.len();
         rows.push(row(delivery));
         if bytes < REPLY_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

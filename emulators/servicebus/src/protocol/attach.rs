@@ -1,20 +1,20 @@
 //! Attaching links: what is at this end, and the answer, which repeats what the client asked for.
 //!
-//! It must not look into entities; the broker finds them.
+//! It must not look into entities; the broker finds them, and [`super::accept`] has their sessions accepted.
 
 use amqp::performative::Error;
 use amqp::performative::{AnyTarget, Attach, Role, Source, Target};
 use amqp::{Frame, Map};
 
+use super::accept;
 use super::context::Context;
 use super::error::{Fatal, condition};
 use super::link::{Incoming, Link, Node, Outgoing, Responder};
 use super::session::Session;
 use crate::broker::address::Address;
+use crate::broker::entity::{Entity, Kind};
+use crate::config::EntityStatus;
 use crate::limits::{HANDLE_MAX, NAME_CHARS_MAX};
-
-/// The filter with which a receiver asks for a session's messages.
-const SESSION_FILTER: &str = "com.microsoft:session-filter";
 
 impl Session {
     /// Works off an attach: answers it, and refuses in the answer what cannot be had.
@@ -30,19 +30,26 @@ impl Session {
         if self.links.contains_key(&handle) {
             return Err(Fatal::new(condition::HANDLE_IN_USE, format!("handle {handle} is in use")));
         }
-        let (answer, link) = match find_node(context, &attach) {
-            Ok(node) => accept(context, &attach, node),
-            Err(error) => {
-                Frame::put(&mut context.out, self.channel, &refusal(&attach).into());
-                self.links.insert(handle, Box::new(Link::Ended));
-                self.end_link(context, handle, error);
-                return Ok(());
+        match find_node(context, &attach) {
+            Ok(Node::Entity(entity)) if attach.role == Role::Receiver && entity.requires_session() => {
+                self.begin_accept(context, attach, entity);
             }
-        };
-        Frame::put(&mut context.out, self.channel, &answer.into());
-        self.links.insert(handle, Box::new(link));
-        self.replenish(context, handle, true);
+            Ok(node) => {
+                let (answer, link) = accept(context, &attach, node);
+                Frame::put(&mut context.out, self.channel, &answer.into());
+                self.links.insert(handle, Box::new(link));
+                self.replenish(context, handle, true);
+            }
+            Err(error) => self.refuse(context, &attach, error),
+        }
         Ok(())
+    }
+
+    /// Refuses a link, telling why.
+    pub(super) fn refuse(&mut self, context: &mut Context, attach: &Attach, error: Error) {
+        Frame::put(&mut context.out, self.channel, &refusal(attach).into());
+        self.links.insert(attach.handle, Box::new(Link::Ended));
+        self.end_link(context, attach.handle, error);
     }
 }
 
@@ -66,27 +73,62 @@ fn find_node(context: &Context, attach: &Attach) -> Result<Node, Error> {
     match Address::parse(address).ok_or_else(not_found)? {
         Address::Cbs => Ok(Node::Responder(Responder::Cbs)),
         Address::Management(path) => {
-            let queue = context.broker.find(&path).ok_or_else(not_found)?;
-            Ok(Node::Responder(Responder::Management(queue)))
+            let entity = context.broker.find(&path).ok_or_else(not_found)?;
+            Ok(Node::Responder(Responder::Management(entity)))
         }
         Address::Entity(path) => {
-            let queue = context.broker.find(&path).ok_or_else(not_found)?;
-            let filter = attach.source.as_ref().and_then(|source| source.filter.as_ref());
-            if attach.role == Role::Receiver && filter.and_then(|filter| filter.get(SESSION_FILTER)).is_some()
-            {
-                let words = format!(
-                    "A sessionful message receiver cannot be created on the entity '{}' as it does \
-                                     not require sessions.",
-                    queue.name()
-                );
-                return Err(Error::new(condition::NOT_ALLOWED, words));
+            let entity = context.broker.find(&path).ok_or_else(not_found)?;
+            match attach.role {
+                Role::Sender => can_send(&entity)?,
+                Role::Receiver => can_receive(&entity, attach)?,
             }
-            if attach.role == Role::Sender && queue.dead_letters().is_none() {
-                let words = format!("Messages cannot be sent to the dead-letter queue '{}'.", queue.name());
-                return Err(Error::new(condition::NOT_ALLOWED, words));
-            }
-            Ok(Node::Queue(queue))
+            Ok(Node::Entity(entity))
         }
+    }
+}
+
+fn not_allowed(words: String) -> Result<(), Error> {
+    Err(Error::new(condition::NOT_ALLOWED, words))
+}
+
+fn can_send(entity: &Entity) -> Result<(), Error> {
+    let name = entity.name();
+    match (entity.kind(), entity.status()) {
+        (Kind::DeadLetters, _) => {
+            not_allowed(format!("Messages cannot be sent to the dead-letter queue '{name}'."))
+        }
+        (Kind::Subscription(_), _) => not_allowed(format!(
+            "Messages cannot be sent to the subscription '{name}'; send them to its topic."
+        )),
+        (_, EntityStatus::Disabled | EntityStatus::SendDisabled) => {
+            let words = format!("The messaging entity '{name}' is disabled for sending.");
+            Err(Error::new(condition::ENTITY_DISABLED, words))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn can_receive(entity: &Entity, attach: &Attach) -> Result<(), Error> {
+    let name = entity.name();
+    let wants_session = accept::session_filter(attach).is_some();
+    match (entity.kind(), entity.status()) {
+        (Kind::Topic(_), _) => {
+            not_allowed(format!("Messages cannot be received from the topic '{name}'; use a subscription."))
+        }
+        (_, EntityStatus::Disabled | EntityStatus::ReceiveDisabled) => {
+            let words = format!("The messaging entity '{name}' is disabled for receiving.");
+            Err(Error::new(condition::ENTITY_DISABLED, words))
+        }
+        _ if entity.passes_on() => not_allowed(format!(
+            "Messages cannot be received from the entity '{name}', for it passes them on."
+        )),
+        _ if wants_session && !entity.requires_session() => not_allowed(format!(
+            "A sessionful message receiver cannot be created on the entity '{name}' as it does not require sessions."
+        )),
+        _ if !wants_session && entity.requires_session() => not_allowed(format!(
+            "It is not possible for an entity that requires sessions to create a non-sessionful message receiver: '{name}'."
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -111,11 +153,12 @@ fn answer(attach: &Attach) -> Attach {
 }
 
 /// The answer without a terminus, which a detach follows (part 2, §2.6.3).
-fn refusal(attach: &Attach) -> Attach {
+pub(super) fn refusal(attach: &Attach) -> Attach {
     answer(attach)
 }
 
-fn accept(context: &Context, attach: &Attach, node: Node) -> (Attach, Link) {
+/// The answer to an attach, and the link.
+pub(super) fn accept(context: &Context, attach: &Attach, node: Node) -> (Attach, Link) {
     let mut reply = answer(attach);
     reply.source = Some(attach.source.clone().unwrap_or_default());
     reply.target = Some(attach.target.clone().unwrap_or(AnyTarget::Node(Target::default())));

@@ -75,6 +75,7 @@ impl Connection {
                 peer_max_frame_bytes: amqp::limits::MIN_MAX_FRAME_BYTES as usize,
                 max_message_bytes,
                 wake: Arc::new(Wake::default()),
+                accepting: std::collections::BTreeSet::new(),
                 ready: std::collections::VecDeque::new(),
                 unsaid: Vec::new(),
                 scratch: BytesMut::new(),
@@ -87,7 +88,7 @@ impl Connection {
         &mut self.context.out
     }
 
-    /// The bell that queues ring.
+    /// The bell that entities ring.
     pub fn wake(&self) -> Arc<Wake> {
         Arc::clone(&self.context.wake)
     }
@@ -110,6 +111,11 @@ impl Connection {
     /// Whether links want another turn that they can have.
     pub fn has_ready(&self) -> bool {
         !self.context.ready.is_empty() && self.context.out.len() <= OUT_BYTES_HIGH
+    }
+
+    /// When a link that waits for a session gives up; none when none does.
+    pub fn deadline_us(&self) -> Option<Micros> {
+        self.context.accepting.first().map(|&(deadline_us, _, _)| deadline_us)
     }
 
     /// Tells the clock.
@@ -285,7 +291,7 @@ impl Connection {
         let Some(mut session) = session else { return Err(no_session(channel)) };
         if !session.is_ended() {
             session.flush(&mut self.context);
-            session.end(&self.context);
+            session.end(&mut self.context);
             Frame::put(&mut self.context.out, channel, &End { error: None }.into());
         }
         Ok(())
@@ -389,7 +395,7 @@ impl Connection {
             })
     }
 
-    /// Sends to links whose queues rang, and one more turn to those that were not done; then says what was gathered.
+    /// Sends to links whose entities rang, and one more turn to those that were not done; then says what was gathered.
     pub fn serve(&mut self) {
         let mut woken = std::mem::take(&mut self.woken);
         self.context.wake.take(&mut woken);
@@ -399,6 +405,7 @@ impl Connection {
             }
         }
         self.woken = woken;
+        self.end_waiting();
         for _ in 0..self.context.ready.len() {
             let Some(link) = self.context.ready.pop_front() else { break };
             if self.context.out.len() > OUT_BYTES_HIGH {
@@ -410,6 +417,19 @@ impl Connection {
             }
         }
         self.say_gathered();
+    }
+
+    /// Refuses the links that have waited long enough for a session.
+    fn end_waiting(&mut self) {
+        while let Some(&(deadline_us, channel, handle)) = self.context.accepting.first() {
+            if deadline_us > self.context.now_us {
+                break;
+            }
+            self.context.accepting.pop_first();
+            if let Some(session) = self.sessions.get_mut(usize::from(channel)).and_then(Option::as_mut) {
+                session.on_accept_timeout(&mut self.context, handle);
+            }
+        }
     }
 
     fn say_gathered(&mut self) {
@@ -454,7 +474,7 @@ impl Connection {
     /// Lets go of everything: the socket is gone.
     pub fn release(&mut self) {
         for mut session in self.sessions.drain(..).flatten() {
-            session.end(&self.context);
+            session.end(&mut self.context);
         }
         self.context.ready.clear();
     }

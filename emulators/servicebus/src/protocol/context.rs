@@ -2,7 +2,7 @@
 //!
 //! It must not act by itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -24,8 +24,10 @@ pub struct Context {
     pub peer_max_frame_bytes: usize,
     /// The largest message that is accepted, bytes.
     pub max_message_bytes: usize,
-    /// The bell that queues ring.
+    /// The bell that entities ring.
     pub wake: Arc<Wake>,
+    /// Links that wait for a session, by the instant at which they give up.
+    pub accepting: BTreeSet<(Micros, u16, u32)>,
     /// Links that have had their turn and want another.
     pub ready: VecDeque<LinkId>,
     /// Channels of sessions that have something gathered to say.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Connection;
 use super::error::{Fatal, condition};
 use crate::broker::{Broker, now_us};
+use crate::engine::Micros;
 use crate::limits::{
     CONNECTION_TICK, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, OUT_BYTES_HIGH, READ_BYTES, SHUTDOWN_TIMEOUT,
     WRITE_STALL_TIMEOUT,
@@ -98,11 +99,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
             // A link that is not done has its next turn when others have had theirs.
             tokio::task::yield_now().await;
         }
+        let deadline_us = connection.deadline_us();
         let event = tokio::select! {
             biased;
             () = shutdown.cancelled() => Event::Shutdown,
             event = exchange(stream, connection, &mut input, &mut watch) => event?,
             () = wake.rung() => Event::Progress,
+            () = until(deadline_us) => Event::Progress,
             _ = ticks.tick() => Event::Tick,
         };
         connection.set_now(now_us());
@@ -136,6 +139,16 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
             tick_period = wanted;
             ticks = tokio::time::interval(wanted);
         }
+    }
+}
+
+/// Waits until an instant of the broker's clock; for ever when there is none.
+async fn until(deadline_us: Option<Micros>) {
+    match deadline_us {
+        Some(deadline_us) => {
+            tokio::time::sleep(Duration::from_micros(deadline_us.saturating_sub(now_us()))).await;
+        }
+        None => std::future::pending().await,
     }
 }
 

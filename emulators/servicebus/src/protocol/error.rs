@@ -19,6 +19,12 @@ pub mod condition {
     pub const HANDLE_IN_USE: &str = "amqp:session:handle-in-use";
     pub const MESSAGE_SIZE_EXCEEDED: &str = "amqp:link:message-size-exceeded";
     pub const MESSAGE_LOCK_LOST: &str = "com.microsoft:message-lock-lost";
+    pub const SESSION_LOCK_LOST: &str = "com.microsoft:session-lock-lost";
+    pub const SESSION_CANNOT_BE_LOCKED: &str = "com.microsoft:session-cannot-be-locked";
+    pub const SESSION_NOT_FOUND: &str = "com.microsoft:session-not-found";
+    pub const TIMEOUT: &str = "com.microsoft:timeout";
+    pub const ENTITY_DISABLED: &str = "com.microsoft:entity-disabled";
+    pub const ENTITY_ALREADY_EXISTS: &str = "com.microsoft:entity-already-exists";
     pub const MESSAGE_NOT_FOUND: &str = "com.microsoft:message-not-found";
     pub const ARGUMENT_ERROR: &str = "com.microsoft:argument-error";
     pub const DEAD_LETTER: &str = "com.microsoft:dead-letter";

@@ -9,7 +9,8 @@ use super::context::Context;
 use super::error::{Fatal, condition};
 use super::link::{Node, Partial, Responder};
 use super::session::{Session, append};
-use crate::broker::queue::Queue;
+use crate::broker::entity::{Entity, Refusal};
+use crate::limits::ID_CHARS_MAX;
 use crate::message::{self, BATCH_FORMAT};
 
 /// A message to a node that answers.
@@ -68,8 +69,8 @@ impl Session {
         if result.is_ok() {
             match (node, delivery.payload) {
                 (_, None) => result = Err(too_large(max_bytes)),
-                (Node::Queue(queue), Some(payload)) => {
-                    result = store(context, &queue, &payload, delivery.format);
+                (Node::Entity(entity), Some(payload)) => {
+                    result = store(context, &entity, &payload, delivery.format);
                 }
                 (Node::Responder(responder), Some(message)) => {
                     request = Some(Request { responder, handle, message })
@@ -157,15 +158,14 @@ fn too_large(max_bytes: usize) -> Error {
     Error::new(condition::MESSAGE_SIZE_EXCEEDED, words)
 }
 
-/// Puts a message, or all of a batch or none, into a queue.
-fn store(context: &mut Context, queue: &Queue, payload: &Bytes, format: u32) -> Result<(), Error> {
+/// Puts a message, or all of a batch or none, into an entity.
+fn store(context: &mut Context, entity: &Entity, payload: &Bytes, format: u32) -> Result<(), Error> {
     let invalid = |error: amqp::DecodeError| {
         Error::new(condition::DECODE_ERROR, format!("The message cannot be read: {error}."))
     };
     if format != BATCH_FORMAT {
         let incoming = message::parse(payload, &mut context.scratch).map_err(invalid)?;
-        queue.send_one(context.now_us, incoming);
-        return Ok(());
+        return entity.send_one(context.now_us, incoming).map_err(|refusal| refused(entity, refusal));
     }
     let messages = message::unpack_batch(payload).map_err(invalid)?;
     if messages.is_empty() {
@@ -174,6 +174,28 @@ fn store(context: &mut Context, queue: &Queue, payload: &Bytes, format: u32) -> 
     }
     let parsed: Result<Vec<_>, _> =
         messages.iter().map(|message| message::parse(message, &mut context.scratch)).collect();
-    queue.send(context.now_us, parsed.map_err(invalid)?);
-    Ok(())
+    let sent = entity.send(context.now_us, parsed.map_err(invalid)?);
+    sent.map(drop).map_err(|refusal| refused(entity, refusal))
+}
+
+/// Why an entity does not take a message, for its sender.
+pub(super) fn refused(entity: &Entity, refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Disabled => {
+            let words = format!("The messaging entity '{}' is disabled for sending.", entity.name());
+            Error::new(condition::ENTITY_DISABLED, words)
+        }
+        Refusal::SessionIdTooLong => {
+            let words = format!("A session's id has at most {ID_CHARS_MAX} characters.");
+            Error::new(condition::ARGUMENT_ERROR, words)
+        }
+        Refusal::NoSession => {
+            let words = format!(
+                "The SessionId was not set on a message, and it cannot be sent to the entity '{}'. Entities that have session \
+                 support enabled can only receive messages that have the SessionId set to a valid value.",
+                entity.name()
+            );
+            Error::new(condition::NOT_ALLOWED, words)
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The two kinds of link: on which a client sends, and on which it receives.
+//! The kinds of link: on which a client sends, on which it receives, and on which it will when there is a session for it.
 //!
 //! It must not write frames; sessions do.
 
@@ -8,8 +8,9 @@ use std::sync::Arc;
 use amqp::performative::{Attach, SenderSettleMode};
 use bytes::{Bytes, BytesMut};
 
-use crate::broker::queue::Queue;
-use crate::engine::ReceiveMode;
+use crate::broker::entity::Entity;
+use crate::broker::idle::Hold;
+use crate::engine::{Micros, ReceiveMode, SessionLock};
 use crate::limits::{REPLIES_PENDING_BYTES_MAX, REPLIES_PENDING_MAX, SENDER_CREDIT};
 
 /// What answers requests.
@@ -17,8 +18,8 @@ use crate::limits::{REPLIES_PENDING_BYTES_MAX, REPLIES_PENDING_MAX, SENDER_CREDI
 pub enum Responder {
     /// The node that takes tokens.
     Cbs,
-    /// The management node of a queue.
-    Management(Arc<Queue>),
+    /// The management node of an entity.
+    Management(Arc<Entity>),
 }
 
 impl Responder {
@@ -26,7 +27,7 @@ impl Responder {
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Cbs, Self::Cbs) => true,
-            (Self::Management(queue), Self::Management(other)) => Arc::ptr_eq(queue, other),
+            (Self::Management(entity), Self::Management(other)) => Arc::ptr_eq(entity, other),
             _ => false,
         }
     }
@@ -35,10 +36,19 @@ impl Responder {
 /// What is at the broker's end of a link.
 #[derive(Debug, Clone)]
 pub enum Node {
-    /// A queue.
-    Queue(Arc<Queue>),
+    /// An entity.
+    Entity(Arc<Entity>),
     /// A node that answers requests.
     Responder(Responder),
+}
+
+impl Node {
+    fn hold(&self) -> Option<Hold> {
+        match self {
+            Self::Entity(entity) => Hold::on(entity),
+            Self::Responder(_) => None,
+        }
+    }
 }
 
 /// A delivery of which not all frames are there.
@@ -65,13 +75,15 @@ pub struct Incoming {
     pub delivery_count: u32,
     /// A message of which more frames follow.
     pub partial: Option<Partial>,
+    _hold: Option<Hold>,
 }
 
 impl Incoming {
     /// A link that has just been attached.
     pub fn new(attach: &Attach, node: Node) -> Self {
         let delivery_count = attach.initial_delivery_count.unwrap_or(0);
-        Self { node, credit: SENDER_CREDIT, delivery_count, partial: None }
+        let hold = node.hold();
+        Self { node, credit: SENDER_CREDIT, delivery_count, partial: None, _hold: hold }
     }
 }
 
@@ -92,22 +104,27 @@ pub struct Outgoing {
     pub delivery_count: u32,
     /// Whether the client wants its credit used up.
     pub drain: bool,
-    /// Whether the queue knows that this link waits.
+    /// Whether the entity knows that this link waits.
     pub waiting: bool,
+    /// The session whose messages it gets, where messages belong to sessions.
+    pub session: Option<SessionLock>,
     answers: VecDeque<Bytes>,
     answer_bytes: usize,
+    _hold: Option<Hold>,
 }
 
 impl Outgoing {
     /// A link that has just been attached.
     pub fn new(attach: &Attach, node: Node, target: Option<String>) -> Self {
         let settled = match node {
-            Node::Queue(_) => attach.snd_settle_mode == SenderSettleMode::Settled,
+            Node::Entity(_) => attach.snd_settle_mode == SenderSettleMode::Settled,
             Node::Responder(_) => attach.snd_settle_mode != SenderSettleMode::Unsettled,
         };
         Self {
             name: attach.name.clone(),
+            _hold: node.hold(),
             node,
+            session: None,
             target,
             settled,
             credit: 0,
@@ -119,7 +136,7 @@ impl Outgoing {
         }
     }
 
-    /// How messages are taken from the queue.
+    /// How messages are taken from the entity.
     pub const fn mode(&self) -> ReceiveMode {
         if self.settled { ReceiveMode::ReceiveAndDelete } else { ReceiveMode::PeekLock }
     }
@@ -152,9 +169,24 @@ impl Outgoing {
     }
 }
 
+/// A link whose client waits for a session.
+#[derive(Debug)]
+pub struct Accepting {
+    /// What the client asked for.
+    pub attach: Attach,
+    /// Where the session is to come from.
+    pub entity: Arc<Entity>,
+    /// How long it waits.
+    pub deadline_us: Micros,
+    /// The credit that it has given already, and whether it wants that used up.
+    pub credit: Option<(u32, bool)>,
+}
+
 /// A link, by its handle.
 #[derive(Debug)]
 pub enum Link {
+    /// The client waits for a session, and has no answer yet.
+    Accepting(Accepting),
     /// The client sends.
     Incoming(Incoming),
     /// The client receives.

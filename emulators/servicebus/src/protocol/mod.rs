@@ -3,6 +3,7 @@
 //! It turns frames into operations on entities and their results into frames. It must not hold a message, decide what becomes
 //! of one, or know when something is due: that is the broker's.
 
+mod accept;
 mod attach;
 mod connection;
 mod context;

@@ -55,7 +55,7 @@ pub struct Answer {
     /// The status in words.
     pub description: String,
     /// The AMQP condition of a failure.
-    pub condition: Option<&'static str>,
+    pub condition: Option<String>,
     /// What was asked for.
     pub body: Map,
 }
@@ -67,8 +67,18 @@ impl Answer {
     }
 
     /// Nothing found, or a failure.
-    pub fn failed(status: i32, condition: &'static str, description: impl Into<String>) -> Self {
-        Self { status, description: description.into(), condition: Some(condition), body: Map::new() }
+    pub fn failed(status: i32, condition: &str, description: impl Into<String>) -> Self {
+        Self {
+            status,
+            description: description.into(),
+            condition: Some(condition.to_owned()),
+            body: Map::new(),
+        }
+    }
+
+    /// A failure that a link would be told as an error.
+    pub fn refused(status: i32, error: amqp::performative::Error) -> Self {
+        Self::failed(status, error.condition.as_str(), error.description.unwrap_or_default())
     }
 }
 
@@ -80,7 +90,7 @@ pub fn answer(request: &Request, now_us: Micros) -> Result<(Option<String>, Byte
     let question = Question::read(&request.message)?;
     let (answer, names) = match &request.responder {
         Responder::Cbs => (token_accepted(&question), &CBS_NAMES),
-        Responder::Management(queue) => (management::answer(queue, &question, now_us), &MANAGEMENT_NAMES),
+        Responder::Management(entity) => (management::answer(entity, &question, now_us), &MANAGEMENT_NAMES),
     };
     let message = encode(&question, answer, names);
     Ok((question.reply_to, message))
@@ -124,7 +134,7 @@ fn encode(question: &Question, answer: Answer, names: &Names) -> Bytes {
         .with_string(names.status, Value::Int(answer.status))
         .with_string(names.description, Value::String(answer.description));
     if let Some(condition) = answer.condition {
-        application.set_string(names.condition, Value::Symbol(condition.into()));
+        application.set_string(names.condition, Value::Symbol(amqp::value::Symbol(condition)));
     }
     put_application_properties(&mut out, &application);
     put_value(&mut out, &Value::Map(answer.body));

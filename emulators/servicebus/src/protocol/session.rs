@@ -15,7 +15,7 @@ use super::error::{Fatal, condition};
 use super::link::{Incoming, Link, Node, Outgoing};
 use super::transfer::{self, TransferHead};
 use super::unsettled::{Deliveries, Unsettled};
-use crate::broker::queue::Waiter;
+use crate::broker::entity::{Entity, Waiter};
 use crate::broker::wake::LinkId;
 use crate::limits::{DELIVERY_BATCH_MAX, HANDLE_MAX, INCOMING_WINDOW, OUT_BYTES_HIGH, SENDER_CREDIT};
 use crate::message::{self, Stamp};
@@ -180,15 +180,21 @@ impl Session {
         self.outgoing_room = flow.incoming_window.saturating_sub(in_flight);
         self.send_stalled(context);
         let mut serve: Option<u32> = None;
-        if let Some(handle) = flow.handle
-            && let Link::Outgoing(link) = self.link(handle)?
-        {
-            if let Some(credit) = flow.link_credit {
-                let sent = flow.delivery_count.map_or(0, |count| link.delivery_count.wrapping_sub(count));
-                link.credit = credit.saturating_sub(sent);
-                link.drain = flow.drain;
+        if let Some(handle) = flow.handle {
+            match self.link(handle)? {
+                Link::Outgoing(link) => {
+                    if let Some(credit) = flow.link_credit {
+                        let sent =
+                            flow.delivery_count.map_or(0, |count| link.delivery_count.wrapping_sub(count));
+                        link.credit = credit.saturating_sub(sent);
+                        link.drain = flow.drain;
+                    }
+                    serve = Some(handle);
+                }
+                // A client need not wait for the answer to its attach.
+                Link::Accepting(link) => link.credit = flow.link_credit.map(|credit| (credit, flow.drain)),
+                Link::Incoming(_) | Link::Ended => {}
             }
-            serve = Some(handle);
         }
         if let Some(handle) = serve {
             self.serve(context, handle);
@@ -245,9 +251,11 @@ impl Session {
         }
     }
 
-    /// A queue has told that a link may have messages.
+    /// An entity has told that a link may have messages.
     pub fn on_woken(&mut self, context: &mut Context, handle: u32) {
-        if let Some(link) = self.outgoing(handle) {
+        if matches!(self.link(handle), Ok(Link::Accepting(_))) {
+            self.retry_accept(context, handle);
+        } else if let Some(link) = self.outgoing(handle) {
             link.waiting = false;
             self.on_ready(context, handle);
         }
@@ -264,42 +272,55 @@ impl Session {
         let Some(link) = self.outgoing(handle) else { return };
         match link.node.clone() {
             Node::Responder(_) => self.serve_answers(context, handle),
-            Node::Queue(queue) => {
-                let credit = usize::try_from(link.credit).unwrap_or(usize::MAX);
-                let (mode, drain, waiting) = (link.mode(), link.drain, link.waiting);
-                let room = usize::try_from(self.outgoing_room).unwrap_or(usize::MAX);
-                let max = credit.min(room).min(DELIVERY_BATCH_MAX);
-                let link_id = LinkId { channel: self.channel, handle };
-                let waiter = Waiter { wake: context.wake.clone(), link: link_id };
-                if max == 0 {
-                    if !waiting {
-                        queue.stop_waiting(&waiter);
-                    }
-                    return;
-                }
+            Node::Entity(entity) => self.serve_entity(context, handle, &entity),
+        }
+    }
+
+    fn serve_entity(&mut self, context: &mut Context, handle: u32, entity: &Entity) {
+        let Some(link) = self.outgoing(handle) else { return };
+        let credit = usize::try_from(link.credit).unwrap_or(usize::MAX);
+        let (mode, drain, waiting, session) = (link.mode(), link.drain, link.waiting, link.session);
+        let room = usize::try_from(self.outgoing_room).unwrap_or(usize::MAX);
+        let max = credit.min(room).min(DELIVERY_BATCH_MAX);
+        let link_id = LinkId { channel: self.channel, handle };
+        let waiter = Waiter { wake: context.wake.clone(), link: link_id };
+        if max == 0 && session.is_none() {
+            if !waiting {
+                entity.stop_waiting(&waiter);
+            }
+            return;
+        }
+        let now_us = context.now_us;
+        let mut deliver = |delivery: &crate::engine::Delivery<'_>| {
+            let stamp = Stamp {
+                sequence_number: delivery.sequence_number,
+                delivery_count: delivery.delivery_count,
+                enqueued_us: delivery.enqueued_us,
+                locked_until_us: delivery.lock.map(|(_, until_us)| until_us),
+                lock_token: None,
+                state: None,
+            };
+            self.put_delivery(context, handle, delivery, &stamp);
+            let full = context.out.len() > OUT_BYTES_HIGH || self.outgoing_room == 0;
+            if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let received = match session {
+            Some(lock) => entity.receive_in_session(now_us, lock, max, mode, !drain && max > 0, deliver),
+            None => {
                 let waiter = Some(waiter).filter(|_| !waiting && !drain);
-                let now_us = context.now_us;
-                let (delivered, waits) = queue.receive(now_us, max, mode, waiter, |delivery| {
-                    let stamp = Stamp {
-                        sequence_number: delivery.sequence_number,
-                        delivery_count: delivery.delivery_count,
-                        enqueued_us: delivery.enqueued_us,
-                        locked_until_us: delivery.lock.map(|(_, until_us)| until_us),
-                        lock_token: None,
-                        state: None,
-                    };
-                    self.put_delivery(context, handle, delivery, &stamp);
-                    let full = context.out.len() > OUT_BYTES_HIGH || self.outgoing_room == 0;
-                    if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                });
-                let turn_is_over = delivered == max || context.out.len() > OUT_BYTES_HIGH;
-                if let Some(link) = self.outgoing(handle) {
-                    link.sent(u32::try_from(delivered).unwrap_or(u32::MAX));
-                    link.waiting |= waits;
-                    if turn_is_over && link.credit > 0 {
-                        context.ready.push_back(link_id);
-                    }
-                }
+                Ok(entity.receive(now_us, max, mode, waiter, &mut deliver))
+            }
+        };
+        let Ok((delivered, waits)) = received else {
+            let error = Error::new(condition::SESSION_LOCK_LOST, entity.describe_lost_session());
+            return self.end_link(context, handle, error);
+        };
+        let turn_is_over = max > 0 && (delivered == max || context.out.len() > OUT_BYTES_HIGH);
+        if let Some(link) = self.outgoing(handle) {
+            link.sent(u32::try_from(delivered).unwrap_or(u32::MAX));
+            link.waiting |= waits && session.is_none();
+            if turn_is_over && link.credit > 0 {
+                context.ready.push_back(link_id);
             }
         }
     }
@@ -414,7 +435,16 @@ impl Session {
     /// # Errors
     /// When it names no link.
     pub fn on_detach(&mut self, context: &mut Context, detach: &Detach) -> Result<(), Fatal> {
-        let ended = matches!(self.link(detach.handle)?, Link::Ended);
+        let ended = match self.link(detach.handle)? {
+            Link::Ended => true,
+            // Its attach has had no answer yet, and nothing may come on a link before that.
+            Link::Accepting(link) => {
+                let refusal = super::attach::refusal(&link.attach);
+                self.put(context, refusal);
+                false
+            }
+            Link::Incoming(_) | Link::Outgoing(_) => false,
+        };
         self.flush(context);
         if !ended {
             self.forget_link(context, detach.handle);
@@ -424,18 +454,28 @@ impl Session {
         Ok(())
     }
 
-    /// Lets go of what a link waits for. A message of which the rest waits for the peer's window ends with its link: a
+    /// Lets go of what a link waits for or holds. A message of which the rest waits for the peer's window ends with its link: a
     /// frame that aborts it would need the room that there is not.
-    fn forget_link(&mut self, context: &Context, handle: u32) {
+    fn forget_link(&mut self, context: &mut Context, handle: u32) {
         self.stalled.retain(|(of, _)| *of != handle);
         let link = LinkId { channel: self.channel, handle };
-        if let Some(Outgoing { node: Node::Queue(queue), .. }) = self.outgoing(handle) {
-            queue.stop_waiting(&Waiter { wake: context.wake.clone(), link });
+        let waiter = Waiter { wake: context.wake.clone(), link };
+        match self.links.get(&handle).map(|link| &**link) {
+            Some(Link::Outgoing(Outgoing { node: Node::Entity(entity), session: Some(lock), .. })) => {
+                entity.release_session(context.now_us, *lock);
+            }
+            Some(Link::Outgoing(Outgoing { node: Node::Entity(entity), .. })) => entity.stop_waiting(&waiter),
+            Some(Link::Accepting(link)) => {
+                context.accepting.remove(&(link.deadline_us, self.channel, handle));
+                link.entity.stop_waiting(&waiter);
+            }
+            _ => {}
         }
     }
 
-    /// Lets go of everything: the session, or its connection, is over. Locks stay until they run out.
-    pub fn end(&mut self, context: &Context) {
+    /// Lets go of everything: the session, or its connection, is over. Locks stay until they run out, but for sessions', which
+    /// end with their links.
+    pub fn end(&mut self, context: &mut Context) {
         let handles: Vec<u32> = self.links.keys().copied().collect();
         for handle in handles {
             self.forget_link(context, handle);
@@ -452,7 +492,7 @@ impl Session {
         match self.link(handle)? {
             Link::Incoming(link) => Ok(Some(link)),
             Link::Ended => Ok(None),
-            Link::Outgoing(_) => Err(Fatal::new(
+            Link::Outgoing(_) | Link::Accepting(_) => Err(Fatal::new(
                 condition::NOT_ALLOWED,
                 format!("a transfer on handle {handle}, which receives"),
             )),

@@ -12,7 +12,7 @@ use super::error::{Fatal, condition};
 use super::link::{Link, Node, Outgoing};
 use super::session::Session;
 use super::unsettled::Unsettled;
-use crate::broker::queue::{Decision, dead_letter_properties};
+use crate::broker::entity::{Decision, dead_letter_properties};
 use crate::engine::{LockLost, LockToken};
 use crate::message::{DEAD_LETTER_DESCRIPTION, DEAD_LETTER_REASON};
 
@@ -79,11 +79,14 @@ impl Session {
         token: LockToken,
         decision: &Decision,
     ) -> Result<(), DeliveryState> {
-        let Ok(Link::Outgoing(Outgoing { node: Node::Queue(queue), .. })) = self.link(handle) else {
+        let Ok(Link::Outgoing(Outgoing { node: Node::Entity(entity), .. })) = self.link(handle) else {
             return Err(not_found());
         };
-        queue.settle(context.now_us, token, decision.clone()).map_err(|LockLost| {
-            let error = Error::new(condition::MESSAGE_LOCK_LOST, queue.describe_lost_lock());
+        entity.settle(context.now_us, token, decision.clone()).map_err(|LockLost| {
+            let error = match entity.requires_session() {
+                true => Error::new(condition::SESSION_LOCK_LOST, entity.describe_lost_session()),
+                false => Error::new(condition::MESSAGE_LOCK_LOST, entity.describe_lost_lock()),
+            };
             DeliveryState::Rejected(Rejected { error: Some(error) })
         })
     }

@@ -12,6 +12,13 @@ use servicebus_emulator::engine::{
 
 const LOCK_US: u64 = 10;
 const MAX_DELIVERY_COUNT: u32 = 3;
+const SETTINGS: Settings = Settings {
+    lock_us: LOCK_US,
+    time_to_live_us: NEVER,
+    max_delivery_count: MAX_DELIVERY_COUNT,
+    requires_session: false,
+    passes_on: false,
+};
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -234,7 +241,7 @@ fn number(content: &[u8]) -> u64 {
 
 impl Pair {
     fn new(time_to_live_us: u64) -> Self {
-        let settings = Settings { lock_us: LOCK_US, time_to_live_us, max_delivery_count: MAX_DELIVERY_COUNT };
+        let settings = Settings { time_to_live_us, ..SETTINGS };
         let model = Model { time_to_live_us, now_us: 1000, next: 1, messages: Vec::new(), gone: Vec::new() };
         Self { engine: Engine::new(settings, 7), model, tokens: Vec::new(), sent: 0, gone: Vec::new() }
     }
@@ -265,6 +272,7 @@ impl Pair {
                     due_us,
                     delivery_count: 0,
                     enqueued_us: None,
+                    session: None,
                     tag: 0,
                 };
                 let expected = self.model.next;
@@ -293,7 +301,7 @@ impl Pair {
             Operation::ReceiveDeferred { which, mode } => self.receive_deferred(which, mode)?,
             Operation::DeleteBefore { ago_us, max } => {
                 let before_us = now_us - ago_us;
-                let deleted = self.engine.delete_before(now_us, before_us, max).len();
+                let deleted = self.engine.delete_before(now_us, before_us, max, None).len();
                 let deletable = |m: &&Message| m.state == State::Active && m.enqueued_us < before_us;
                 let mut expected: Vec<_> =
                     self.model.messages.iter().filter(deletable).map(|m| m.sequence_number).collect();
@@ -337,7 +345,7 @@ impl Pair {
         mode: ReceiveMode,
     ) -> Result<(), TestCaseError> {
         let (now_us, number) = (self.model.now_us, self.sequence_number(which));
-        let lock = self.engine.receive_deferred(now_us, number, mode, |delivery| delivery.lock);
+        let lock = self.engine.receive_deferred(now_us, number, None, mode, |delivery| delivery.lock);
         let expected =
             self.model.messages.iter().any(|m| m.sequence_number == number && m.state == State::Deferred);
         prop_assert_eq!(lock.is_some(), expected);
@@ -389,7 +397,7 @@ impl Pair {
     fn compare(&mut self) -> Result<(), TestCaseError> {
         self.model.advance();
         let mut seen = Vec::new();
-        self.engine.peek(self.model.now_us, 0, usize::MAX, |delivery| {
+        self.engine.peek(self.model.now_us, 0, usize::MAX, None, |delivery| {
             let content = number(delivery.content);
             seen.push((
                 delivery.sequence_number,
@@ -441,7 +449,7 @@ proptest! {
 }
 
 fn engine(lock_us: u64) -> Engine {
-    Engine::new(Settings { lock_us, time_to_live_us: NEVER, max_delivery_count: u32::MAX }, 1)
+    Engine::new(Settings { lock_us, max_delivery_count: u32::MAX, ..SETTINGS }, 1)
 }
 
 fn empty() -> NewMessage {
@@ -451,6 +459,7 @@ fn empty() -> NewMessage {
         due_us: None,
         delivery_count: 0,
         enqueued_us: None,
+        session: None,
         tag: 0,
     }
 }

@@ -140,9 +140,14 @@ fn the_clients_own_terminus_does_not_matter() {
 fn an_unknown_entity_is_not_found_and_the_session_goes_on() {
     let server = Server::start();
     let mut peer = server.peer();
-    for address in
-        ["none", "q/$Transfer/$DeadLetterQueue", "q/Subscriptions/s", "", "$management", "none/$management"]
-    {
+    for address in [
+        "none",
+        "none/$Transfer/$DeadLetterQueue",
+        "q/Subscriptions/s",
+        "",
+        "$management",
+        "none/$management",
+    ] {
         for role in [Role::Sender, Role::Receiver] {
             let handle = peer.handle();
             let error = peer.try_attach(attach(handle, role, address)).expect_err("there is none");

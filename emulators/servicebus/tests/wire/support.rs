@@ -16,7 +16,9 @@ use amqp::performative::{
 };
 use amqp::{Frame, Map, Performative, ProtocolHeader, Value};
 use bytes::{Bytes, BytesMut};
-use servicebus_emulator::config::{NamespaceConfig, QueueConfig};
+use servicebus_emulator::config::{
+    EntityStatus, NamespaceConfig, QueueConfig, RuleConfig, SubscriptionConfig, TopicConfig,
+};
 use servicebus_emulator::engine::NEVER;
 use servicebus_emulator::{Listeners, Options};
 use tokio::net::TcpListener;
@@ -37,7 +39,28 @@ pub fn queue(name: &str) -> QueueConfig {
         lock_us: 60 * SECOND_US,
         time_to_live_us: NEVER,
         max_delivery_count: 3,
-        dead_letter_on_expiration: false,
+        ..QueueConfig::default()
+    }
+}
+
+/// A topic whose messages live for ever.
+pub fn topic(name: &str, subscriptions: Vec<SubscriptionConfig>) -> TopicConfig {
+    TopicConfig {
+        name: name.to_owned(),
+        time_to_live_us: NEVER,
+        duplicate_window_us: None,
+        auto_delete_us: NEVER,
+        status: EntityStatus::Active,
+        subscriptions,
+    }
+}
+
+/// A subscription that gets every message.
+pub fn subscription(name: &str) -> SubscriptionConfig {
+    SubscriptionConfig {
+        queue: queue(name),
+        dead_letter_on_filter_errors: true,
+        rules: vec![RuleConfig::match_all()],
     }
 }
 
@@ -56,6 +79,14 @@ impl Server {
     }
 
     pub fn with(queues: Vec<QueueConfig>) -> Self {
+        Self::with_topics(queues, Vec::new())
+    }
+
+    pub fn with_topics(queues: Vec<QueueConfig>, topics: Vec<TopicConfig>) -> Self {
+        Self::with_limit(NamespaceConfig { queues, topics }, MAX_MESSAGE_BYTES)
+    }
+
+    pub fn with_limit(namespace: NamespaceConfig, max_message_bytes: usize) -> Self {
         let (shutdown, (sender, receiver)) = (CancellationToken::new(), std::sync::mpsc::channel());
         let stop = shutdown.clone();
         let thread = std::thread::spawn(move || {
@@ -67,11 +98,7 @@ impl Server {
                     Listeners { amqp: bind().await.expect("a port"), http: bind().await.expect("a port") };
                 let address = |listener: &TcpListener| listener.local_addr().expect("bound");
                 sender.send((address(&listeners.amqp), address(&listeners.http))).expect("the test waits");
-                let options = Options {
-                    namespace: NamespaceConfig { queues, warnings: Vec::new() },
-                    max_message_bytes: MAX_MESSAGE_BYTES,
-                    record_key: None,
-                };
+                let options = Options { namespace, max_message_bytes, record_key: None };
                 servicebus_emulator::serve(listeners, options, stop).await;
             });
         });

@@ -1,4 +1,4 @@
-//! The operations of a queue's management node: arguments out of maps, results into maps.
+//! The operations of an entity's management node: arguments out of maps, results into maps.
 //!
 //! Clients differ in the number types and in lists or arrays of what they send; all are taken. It must not know how an
 //! operation is done.
@@ -8,30 +8,42 @@ use std::ops::ControlFlow;
 use amqp::{Map, Value};
 use bytes::{Bytes, BytesMut};
 
+mod rules;
+mod sessions;
+
 use super::error::condition;
+use super::inbound::refused;
 use super::request::{Answer, Question};
-use crate::broker::queue::{Decision, Queue, dead_letter_properties};
+use crate::broker::entity::{Decision, Entity, dead_letter_properties};
 use crate::engine::{Delivery, LockToken, Micros, ReceiveMode};
 use crate::limits::{DELETE_BATCH_MAX, REPLY_BYTES_MAX, REQUEST_MESSAGES_MAX};
 use crate::message::{self, Stamp, timestamp_ms};
 
-/// Answers a request to the management node of a queue.
-pub(super) fn answer(queue: &Queue, question: &Question, now_us: Micros) -> Answer {
+/// Answers a request to the management node of an entity.
+pub(super) fn answer(entity: &Entity, question: &Question, now_us: Micros) -> Answer {
     let body = &question.body;
     let name = question.operation.strip_prefix("com.microsoft:").unwrap_or(&question.operation);
     let result = match name {
-        "renew-lock" => renew_locks(queue, body, now_us),
-        "peek-message" => peek(queue, body, now_us),
-        "receive-by-sequence-number" => receive_deferred(queue, body, now_us),
-        "schedule-message" => schedule(queue, body, now_us),
-        "cancel-scheduled-message" => cancel(queue, body, now_us),
-        "update-disposition" => update_disposition(queue, body, now_us),
-        "batch-delete-messages" => delete_batch(queue, body, now_us),
+        "renew-lock" => renew_locks(entity, body, now_us),
+        "peek-message" => peek(entity, body, now_us),
+        "receive-by-sequence-number" => receive_deferred(entity, body, now_us),
+        "schedule-message" => schedule(entity, body, now_us),
+        "cancel-scheduled-message" => cancel(entity, body, now_us),
+        "update-disposition" => update_disposition(entity, body, now_us),
+        "batch-delete-messages" => delete_batch(entity, body, now_us),
+        "renew-session-lock" => sessions::renew(entity, body, now_us),
+        "get-session-state" => sessions::get_state(entity, body, now_us),
+        "set-session-state" => sessions::set_state(entity, body, now_us),
+        "get-message-sessions" => sessions::list(entity, body, now_us),
+        "add-rule" => rules::add(entity, body, now_us),
+        "remove-rule" => rules::remove(entity, body),
+        "enumerate-rules" => rules::list(entity, body),
         other => {
-            let words = format!("The operation '{other}' is not implemented for queues.");
+            let words = format!("The operation '{other}' is not implemented.");
             Err(Answer::failed(501, condition::NOT_IMPLEMENTED, words))
         }
     };
+    entity.note_use();
     result.unwrap_or_else(|refusal| refusal)
 }
 
@@ -75,14 +87,22 @@ fn lock_tokens(body: &Map) -> Result<Vec<LockToken>, Answer> {
     tokens.ok_or_else(|| bad_argument(KEY, "an array of UUIDs"))
 }
 
-fn lock_lost(queue: &Queue) -> Answer {
-    Answer::failed(410, condition::MESSAGE_LOCK_LOST, queue.describe_lost_lock())
+fn lock_lost(entity: &Entity) -> Answer {
+    match entity.requires_session() {
+        true => sessions::lock_lost(entity),
+        false => Answer::failed(410, condition::MESSAGE_LOCK_LOST, entity.describe_lost_lock()),
+    }
 }
 
-fn renew_locks(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
+/// The session to which a request is limited; none for all messages.
+fn session_id(body: &Map) -> Option<&str> {
+    body.get("session-id").and_then(Value::as_str)
+}
+
+fn renew_locks(entity: &Entity, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     let mut expirations = Vec::new();
     for token in lock_tokens(body)? {
-        let until_us = queue.renew(now_us, token).map_err(|_| lock_lost(queue))?;
+        let until_us = entity.renew(now_us, token).map_err(|_| lock_lost(entity))?;
         expirations.push(timestamp_ms(until_us));
     }
     Ok(Answer::ok(Map::new().with_string("expirations", Value::timestamps(expirations))))
@@ -101,12 +121,17 @@ fn whole(delivery: &Delivery<'_>) -> Bytes {
     message::encode_whole(delivery.content, &stamp)
 }
 
-fn peek(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
+fn peek(entity: &Entity, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     let from = u64::try_from(number(body, "from-sequence-number")?).unwrap_or(0);
     let max = count(body, "message-count", REQUEST_MESSAGES_MAX)?;
+    let omit_body = body.get("omit-message-body") == Some(&Value::Bool(true));
     let (mut messages, mut bytes) = (Vec::new(), 0);
-    queue.peek(now_us, from, max, |delivery| {
-        let message = whole(delivery);
+    entity.peek(now_us, from, max, session_id(body), |delivery| {
+        let message = if omit_body {
+            whole(&Delivery { content: &message::without_body(delivery.content), ..*delivery })
+        } else {
+            whole(delivery)
+        };
         bytes += message.len();
         messages.push(Value::Map(Map::new().with_string("message", Value::Binary(message))));
         if bytes < REPLY_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -118,7 +143,7 @@ fn peek(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     Ok(Answer::ok(Map::new().with_string("messages", Value::List(messages))))
 }
 
-fn receive_deferred(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
+fn receive_deferred(entity: &Entity, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     const SETTLE_FIRST: i64 = 0;
     let numbers = sequence_numbers(body)?;
     if numbers.len() > REQUEST_MESSAGES_MAX {
@@ -128,13 +153,17 @@ fn receive_deferred(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer,
         Ok(SETTLE_FIRST) => ReceiveMode::ReceiveAndDelete,
         _ => ReceiveMode::PeekLock,
     };
+    let session = session_id(body);
+    if entity.requires_session() && !session.is_some_and(|id| entity.is_session_owned(now_us, id)) {
+        return Err(sessions::lock_lost(entity));
+    }
     let (mut messages, mut bytes) = (Vec::new(), 0);
     for number in numbers {
         // What does not fit stays as it is, and can be asked for again.
         if bytes >= REPLY_BYTES_MAX {
             break;
         }
-        let found = queue.receive_deferred(now_us, number, mode, |delivery| {
+        let found = entity.receive_deferred(now_us, number, session, mode, |delivery| {
             let token = delivery.lock.map_or([0; 16], |(token, _)| token.to_uuid());
             let message = whole(delivery);
             bytes += message.len();
@@ -151,7 +180,7 @@ fn receive_deferred(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer,
     Ok(Answer::ok(Map::new().with_string("messages", Value::List(messages))))
 }
 
-fn schedule(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
+fn schedule(entity: &Entity, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     const KEY: &str = "messages";
     let elements = body.get(KEY).and_then(Value::as_elements).ok_or_else(|| bad_argument(KEY, "a list"))?;
     let mut scratch = BytesMut::new();
@@ -168,19 +197,22 @@ fn schedule(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer>
         }
         parsed.push(incoming);
     }
-    if queue.dead_letters().is_none() {
-        let words = "Messages cannot be sent to a dead-letter queue.";
+    if !entity.takes_messages() {
+        let words = "Messages can be sent to a queue or a topic only.";
         return Err(Answer::failed(400, condition::NOT_ALLOWED, words));
     }
-    let numbers =
-        queue.send(now_us, parsed).into_iter().map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    let sent = entity.send(now_us, parsed).map_err(|refusal| {
+        let error = refused(entity, refusal);
+        Answer::refused(400, error)
+    })?;
+    let numbers = sent.into_iter().map(|number| i64::try_from(number).unwrap_or(i64::MAX));
     Ok(Answer::ok(Map::new().with_string("sequence-numbers", Value::longs(numbers))))
 }
 
-fn cancel(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
+fn cancel(entity: &Entity, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     let missing: Vec<String> = sequence_numbers(body)?
         .into_iter()
-        .filter(|number| !queue.cancel(now_us, *number))
+        .filter(|number| !entity.cancel(now_us, *number))
         .map(|number| number.to_string())
         .collect();
     if missing.is_empty() {
@@ -190,7 +222,7 @@ fn cancel(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     Err(Answer::failed(404, condition::MESSAGE_NOT_FOUND, words))
 }
 
-fn update_disposition(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
+fn update_disposition(entity: &Entity, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     let properties = body.get("properties-to-modify").and_then(Value::as_map).cloned().unwrap_or_default();
     let status = body.get("disposition-status").and_then(Value::as_str).unwrap_or_default();
     let decision = match status.to_ascii_lowercase().as_str() {
@@ -207,16 +239,16 @@ fn update_disposition(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answe
         _ => return Err(bad_argument("disposition-status", "completed, abandoned, defered or suspended")),
     };
     for token in lock_tokens(body)? {
-        queue.settle(now_us, token, decision.clone()).map_err(|_| lock_lost(queue))?;
+        entity.settle(now_us, token, decision.clone()).map_err(|_| lock_lost(entity))?;
     }
     Ok(Answer::ok(Map::new()))
 }
 
-fn delete_batch(queue: &Queue, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
+fn delete_batch(entity: &Entity, body: &Map, now_us: Micros) -> Result<Answer, Answer> {
     let max = count(body, "message-count", DELETE_BATCH_MAX)?;
     let before_ms = number(body, "enqueued-time-utc")?;
     let before_us = u64::try_from(before_ms).unwrap_or(0).saturating_mul(1000);
-    let deleted = queue.delete_before(now_us, before_us, max);
+    let deleted = entity.delete_before(now_us, before_us, max, session_id(body));
     if deleted == 0 {
         return Ok(Answer::failed(204, condition::MESSAGE_NOT_FOUND, "There was no message to delete."));
     }

@@ -68,7 +68,7 @@ impl Session {
     pub(super) fn begin_accept(&mut self, context: &mut Context, attach: Attach, entity: Arc<Entity>) {
         let wait_us = u64::try_from(timeout(&attach).as_micros()).unwrap_or(u64::MAX);
         let deadline_us = context.now_us.saturating_add(wait_us);
-        self.accept(context, Accepting { attach, entity, deadline_us, credit: None });
+        self.accept(context, Box::new(Accepting { attach, entity, deadline_us, credit: None }));
     }
 
     /// Tries again for a link that waits: there may be a session now.
@@ -94,7 +94,7 @@ impl Session {
         }
     }
 
-    fn accept(&mut self, context: &mut Context, link: Accepting) {
+    fn accept(&mut self, context: &mut Context, link: Box<Accepting>) {
         let handle = link.attach.handle;
         let id = match wanted(&link.attach) {
             Ok(id) => id,
@@ -103,7 +103,7 @@ impl Session {
         let waiter =
             Waiter { wake: Arc::clone(&context.wake), link: LinkId { channel: self.channel, handle } };
         match link.entity.accept_session(context.now_us, id, waiter) {
-            Ok(Some(session)) => self.accepted(context, link, &session),
+            Ok(Some(session)) => self.accepted(context, *link, &session),
             Ok(None) => {
                 context.accepting.insert((link.deadline_us, self.channel, handle));
                 self.links.insert(handle, Box::new(Link::Accepting(link)));

@@ -186,7 +186,7 @@ pub struct Accepting {
 #[derive(Debug)]
 pub enum Link {
     /// The client waits for a session, and has no answer yet.
-    Accepting(Accepting),
+    Accepting(Box<Accepting>),
     /// The client sends.
     Incoming(Incoming),
     /// The client receives.

@@ -181,6 +181,10 @@ fn a_wrong_topic_is_told_with_file_line_key_and_remedy() {
     const SUBSCRIPTION: &str = "UserConfig.Namespaces[0].Topics[0].Subscriptions[0]";
     const SUBSCRIPTION_NAME: &str = "UserConfig.Namespaces[0].Topics[0].Subscriptions[0].Name";
     const RULE: &str = "UserConfig.Namespaces[0].Topics[0].Subscriptions[0].Rules[0].Properties";
+    const RULE_SQL: &str =
+        "UserConfig.Namespaces[0].Topics[0].Subscriptions[0].Rules[0].Properties.SqlFilter.SqlExpression";
+    const RULE_TYPE: &str =
+        "UserConfig.Namespaces[0].Topics[0].Subscriptions[0].Rules[0].Properties.FilterType";
     let rule = |properties: &str| {
         with_topics(&format!(
             "[{{\"Name\":\"t\",\"Subscriptions\":[{{\"Name\":\"s\",\"Rules\":[\n{{\"Name\":\"r\",\"Properties\":{properties}}}]}}]}}]"
@@ -219,7 +223,7 @@ fn a_wrong_topic_is_told_with_file_line_key_and_remedy() {
         (
             rule(r#"{"FilterType":"Sql","SqlFilter":{"SqlExpression":"a = "}}"#),
             4,
-            RULE,
+            RULE_SQL,
             "at character 5",
             "correct the value",
         ),
@@ -231,7 +235,7 @@ fn a_wrong_topic_is_told_with_file_line_key_and_remedy() {
             "at least one condition",
             "correct the value",
         ),
-        (rule(r#"{"FilterType":"Other"}"#), 4, RULE, "unknown variant", "correct the value"),
+        (rule(r#"{"FilterType":"Other"}"#), 4, RULE_TYPE, "unknown variant", "correct the value"),
     ]);
 }
 

@@ -6,12 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::Micros;
-use crate::limits::DUPLICATE_HISTORY_MAX;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Duplicates {
     window_us: u64,
+    max: usize,
     /// The message that came under an id.
     numbers: HashMap<Arc<[u8]>, u64>,
     /// When each id came, in order.
@@ -19,8 +19,9 @@ pub(super) struct Duplicates {
 }
 
 impl Duplicates {
-    pub(super) fn new(window_us: u64) -> Self {
-        Self { window_us, numbers: HashMap::new(), order: VecDeque::new() }
+    /// A history over this window, of at most `max` ids.
+    pub(super) fn new(window_us: u64, max: usize) -> Self {
+        Self { window_us, max, numbers: HashMap::new(), order: VecDeque::new() }
     }
 
     /// The message that came under this id within the window.
@@ -39,7 +40,7 @@ impl Duplicates {
         let identity: Arc<[u8]> = Arc::from(identity);
         self.numbers.insert(Arc::clone(&identity), sequence_number);
         self.order.push_back((now_us, identity));
-        if self.order.len() > DUPLICATE_HISTORY_MAX {
+        if self.order.len() > self.max {
             self.forget_first();
         }
     }
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn an_id_is_known_for_the_window_and_then_forgotten_for_good() {
-        let mut duplicates = Duplicates::new(10);
+        let mut duplicates = Duplicates::new(10, 9);
         duplicates.remember(100, Box::from(&b"a"[..]), 1);
         duplicates.remember(105, Box::from(&b"b"[..]), 2);
         assert_eq!((duplicates.find(109, b"a"), duplicates.find(109, b"c")), (Some(1), None));
@@ -68,12 +69,12 @@ mod tests {
 
     #[test]
     fn the_history_is_bounded() {
-        let mut duplicates = Duplicates::new(u64::MAX);
-        let id = |number: usize| Box::from(number.to_be_bytes());
-        for number in 0..=DUPLICATE_HISTORY_MAX {
-            duplicates.remember(0, id(number), number as u64);
+        let mut duplicates = Duplicates::new(u64::MAX, 9);
+        let id = |number: u64| Box::from(number.to_be_bytes());
+        for number in 0..=9 {
+            duplicates.remember(0, id(number), number);
         }
         assert_eq!((duplicates.find(1, &id(0)), duplicates.find(1, &id(1))), (None, Some(1)));
-        assert_eq!(duplicates.numbers.len(), DUPLICATE_HISTORY_MAX);
+        assert_eq!(duplicates.numbers.len(), 9);
     }
 }

@@ -26,7 +26,7 @@ use crate::engine::{
     Counts, Delivery, Departure, Engine, LockLost, LockToken, Micros, NEVER, NewMessage, ReceiveMode,
     Settings, Settlement,
 };
-use crate::limits::ID_CHARS_MAX;
+use crate::limits::{DUPLICATE_HISTORY_MAX, ID_CHARS_MAX};
 use crate::message::{self, DEAD_LETTER_DESCRIPTION, DEAD_LETTER_REASON, Incoming};
 pub(in crate::broker) use departure::reason as dead_letter_reason;
 use duplicates::Duplicates;
@@ -193,7 +193,9 @@ impl Entity {
             waiters: VecDeque::new(),
             totals: Totals::default(),
             armed_us: NEVER,
-            duplicates: options.duplicate_window_us.map(|window_us| Box::new(Duplicates::new(window_us))),
+            duplicates: options
+                .duplicate_window_us
+                .map(|window_us| Box::new(Duplicates::new(window_us, DUPLICATE_HISTORY_MAX))),
             owners: options.settings.requires_session.then(Box::default),
         };
         let idle = (options.auto_delete_us != NEVER).then(Idle::default);

@@ -1,4 +1,5 @@
-//! What one message costs the broker: CPU per message in, and received and completed, memory of messages held, start.
+//! What one message costs the broker: CPU per message in, and received and completed, memory of messages held, start; what duplicate
+//! detection adds, and what a topic costs for each filter.
 //!
 //! It starts the release binary as a program and reads the CPU time and memory that the kernel charged to it, so the
 //! load generator on the same cores disturbs rates but not these figures. One connection, one queue, 1 KiB bodies,
@@ -19,11 +20,19 @@ use amqp::performative::{
 use amqp::{Frame, Map, Performative, ProtocolHeader};
 use bench_support::{Durations, Failure, Meter, Program, option, print_machine_load};
 use bytes::{Bytes, BytesMut};
+use serde_json::json;
 
 const BODY_BYTES: usize = 1024;
 const CREDIT: u32 = 1000;
 const STARTS: usize = 15;
 const QUEUE: &str = "queue.1";
+/// A queue that looks for duplicates.
+const DUPLICATES: &str = "duplicates";
+/// A topic of which each subscription has one SQL filter, and one of them matches.
+const TOPIC: &str = "topic";
+const FILTERS: u32 = 1000;
+/// Messages to the topic, for one message to a queue that is measured.
+const TOPIC_SHARE: u32 = 50;
 /// More transfers than a run has: windows do not bound what is measured.
 const WINDOW: u32 = i32::MAX.cast_unsigned();
 const SEND_HANDLE: u32 = 0;
@@ -35,7 +44,7 @@ fn main() -> Result<(), Failure> {
     measure_start()?;
     let server = start(&[])?;
     println!("idle RSS {:.1} MiB", server.rss_mib()?);
-    let mut client = Client::open(server.address("amqp")?);
+    let mut client = Client::open(server.address("amqp")?, QUEUE);
     println!(
         "{messages} messages of {BODY_BYTES} bytes body, {} bytes encoded; one connection, credit {CREDIT}",
         client.message.len()
@@ -56,12 +65,56 @@ fn main() -> Result<(), Failure> {
     server.stop()?;
 
     let server = start(&["--record-key", "orderId"])?;
-    let mut client = Client::open(server.address("amqp")?);
+    let mut client = Client::open(server.address("amqp")?, QUEUE);
     report(&server, "in, recorder on", messages, || client.send(messages))?;
     report(&server, "received + completed, ranges, recorder on", messages, || {
         client.receive(messages, Completing::Ranges);
     })?;
+    server.stop()?;
+    measure_features(messages)
+}
+
+/// What is switched on for some entities only.
+fn measure_features(messages: u32) -> Result<(), Failure> {
+    let config = tempfile::NamedTempFile::new()?;
+    std::fs::write(config.path(), features().to_string())?;
+    let path = config.path().to_str().ok_or("the path is text")?;
+    let server = start(&["--config", path])?;
+    let mut client = Client::open(server.address("amqp")?, DUPLICATES);
+    client.own_ids = true;
+    report(&server, "in, duplicate detection", messages, || client.send(messages))?;
+    drop(client);
+    let mut client = Client::open(server.address("amqp")?, TOPIC);
+    let published = (messages / TOPIC_SHARE).max(1);
+    let meter = Meter::start(&server)?;
+    client.send(published);
+    let cost = meter.stop(published as usize)?;
+    println!(
+        "in, topic with {FILTERS} SQL filters: {:.3} µs CPU for a message and filter, {:.0} msg/s",
+        cost.cpu_us() / f64::from(FILTERS),
+        cost.per_second()
+    );
     server.stop()
+}
+
+fn features() -> serde_json::Value {
+    let subscription = |number: u32| {
+        let text = format!("traceparent = 'trace-{number}' AND sys.Label LIKE 'order%' OR retries > 10");
+        let text = if number == 0 { "sys.ContentType = 'application/json'".to_owned() } else { text };
+        let filter = json!({ "FilterType": "Sql", "SqlFilter": { "SqlExpression": text } });
+        json!({ "Name": format!("s{number}"), "Rules": [{ "Name": "r", "Properties": filter }] })
+    };
+    let subscriptions: Vec<_> = (0..FILTERS).map(subscription).collect();
+    let duplicates = json!({
+        "RequiresDuplicateDetection": true,
+        "DuplicateDetectionHistoryTimeWindow": "PT10M",
+    });
+    let namespace = json!({
+        "Name": "sbemulatorns",
+        "Queues": [{ "Name": DUPLICATES, "Properties": duplicates }],
+        "Topics": [{ "Name": TOPIC, "Subscriptions": subscriptions }],
+    });
+    json!({ "UserConfig": { "Namespaces": [namespace] } })
 }
 
 fn start(flags: &[&str]) -> Result<Program, Failure> {
@@ -78,7 +131,7 @@ fn measure_start() -> Result<(), Failure> {
     for _ in 0..STARTS {
         let begun = Instant::now();
         let server = start(&[])?;
-        let client = Client::open(server.address("amqp")?);
+        let client = Client::open(server.address("amqp")?, QUEUE);
         starts.push(begun.elapsed());
         drop(client);
         server.stop()?;
@@ -115,14 +168,17 @@ struct Client {
     stream: TcpStream,
     inbox: BytesMut,
     out: BytesMut,
-    message: Bytes,
+    message: BytesMut,
+    /// Whether every message gets an id of its own.
+    own_ids: bool,
     send_credit: u32,
     sent: u32,
     received: u32,
 }
 
 impl Client {
-    fn open(address: SocketAddr) -> Self {
+    /// A connection with links to and, where that can be received from, from an entity.
+    fn open(address: SocketAddr, entity: &str) -> Self {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_nodelay(true).expect("a TCP socket");
         let mut client = Self {
@@ -130,22 +186,25 @@ impl Client {
             inbox: BytesMut::new(),
             out: BytesMut::new(),
             message: message(),
+            own_ids: false,
             send_credit: 0,
             sent: 0,
             received: 0,
         };
         client.out.extend_from_slice(ProtocolHeader::Amqp.bytes());
-        for performative in
-            [open().into(), begin().into(), attach(Role::Sender).into(), attach(Role::Receiver).into()]
-        {
+        let roles: &[Role] = if entity == TOPIC { &[Role::Sender] } else { &[Role::Sender, Role::Receiver] };
+        for performative in [open().into(), begin().into()] {
             Frame::put(&mut client.out, 0, &performative);
+        }
+        for role in roles {
+            Frame::put(&mut client.out, 0, &attach(*role, entity).into());
         }
         client.flush();
         while ProtocolHeader::take(&mut client.inbox).expect("AMQP").is_none() {
             client.read();
         }
         let mut attached = 0;
-        while attached < 2 || client.send_credit == 0 {
+        while attached < roles.len() || client.send_credit == 0 {
             match client.next() {
                 Performative::Attach(attach) => {
                     assert!(attach.source.is_some() && attach.target.is_some(), "refused");
@@ -175,6 +234,9 @@ impl Client {
                     aborted: false,
                     batchable: false,
                 };
+                if self.own_ids {
+                    self.write_id();
+                }
                 Frame::put_transfer(&mut self.out, 0, &transfer, &[&self.message]);
                 self.sent += 1;
                 self.send_credit -= 1;
@@ -229,6 +291,14 @@ impl Client {
         }
     }
 
+    /// Writes the number of the message over the end of its id.
+    fn write_id(&mut self) {
+        let (id, digits) = (MESSAGE_ID.as_bytes(), format!("{:012x}", self.sent));
+        let at = self.message.windows(id.len() - digits.len()).position(|bytes| id.starts_with(bytes));
+        let end = at.expect("the id is there") + id.len();
+        self.message[end - digits.len()..end].copy_from_slice(digits.as_bytes());
+    }
+
     fn take_flow(&mut self, flow: &Flow) {
         if flow.handle == Some(SEND_HANDLE) {
             let granted = flow.delivery_count.unwrap_or(0) + flow.link_credit.unwrap_or(0);
@@ -266,13 +336,15 @@ impl Client {
     }
 }
 
-fn message() -> Bytes {
+const MESSAGE_ID: &str = "7f9c24e5-2c1b-4b6a-9f43-0a8f5d0d7c11";
+
+fn message() -> BytesMut {
     let mut body = br#"{"orderId":1234567,"description":""#.to_vec();
     body.resize(BODY_BYTES - 2, b'x');
     body.extend_from_slice(b"\"}");
     let mut out = BytesMut::new();
     let properties = Properties {
-        message_id: Some("7f9c24e5-2c1b-4b6a-9f43-0a8f5d0d7c11".into()),
+        message_id: Some(MESSAGE_ID.into()),
         content_type: Some("application/json".into()),
         ..Properties::default()
     };
@@ -282,7 +354,7 @@ fn message() -> Bytes {
         &Map::new().with_string("traceparent", "00-0af7651916cd43dd".into()),
     );
     put_data(&mut out, &body.into());
-    out.freeze()
+    out
 }
 
 fn open() -> Open {
@@ -313,7 +385,7 @@ fn begin() -> Begin {
     }
 }
 
-fn attach(role: Role) -> Attach {
+fn attach(role: Role, entity: &str) -> Attach {
     let (handle, settle_mode) = match role {
         Role::Sender => (SEND_HANDLE, ReceiverSettleMode::First),
         Role::Receiver => (RECEIVE_HANDLE, ReceiverSettleMode::Second),
@@ -324,8 +396,8 @@ fn attach(role: Role) -> Attach {
         role,
         snd_settle_mode: SenderSettleMode::Unsettled,
         rcv_settle_mode: settle_mode,
-        source: Some(Source::at(QUEUE)),
-        target: Some(AnyTarget::Node(Target::at(QUEUE))),
+        source: Some(Source::at(entity)),
+        target: Some(AnyTarget::Node(Target::at(entity))),
         unsettled: None,
         incomplete_unsettled: None,
         initial_delivery_count: (role == Role::Sender).then_some(0),

@@ -15,6 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::engine::{Content, Micros, NEVER, State};
 use crate::filter::Fields;
+use crate::limits::ID_CHARS_MAX;
 
 /// The message format of a batch: data sections of which each is an encoded message.
 pub const BATCH_FORMAT: u32 = 0x8001_3700;
@@ -55,6 +56,26 @@ pub struct Incoming {
     pub time_to_live_us: u64,
     /// When it wants to be delivered.
     pub due_us: Option<Micros>,
+}
+
+/// Why a message cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// It is no AMQP message.
+    #[error("The message cannot be read: {0}.")]
+    Decode(DecodeError),
+    /// An id is longer than the cloud's.
+    #[error("The {0} of a message has at most {ID_CHARS_MAX} characters.")]
+    IdTooLong(&'static str),
+    /// Messages of one session belong to one partition.
+    #[error("The partition key of a message with a session id is that id.")]
+    PartitionKey,
+}
+
+impl From<DecodeError> for ParseError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
 }
 
 /// The head of what is kept, before the sender's annotations and the bare message.
@@ -113,8 +134,8 @@ impl Head {
 /// Reads a message that came in. `scratch` saves an allocation; its content does not matter.
 ///
 /// # Errors
-/// When the bytes are no AMQP message.
-pub fn parse(message: &Bytes, scratch: &mut BytesMut) -> Result<Incoming, DecodeError> {
+/// When the bytes are no AMQP message, or its ids are not as the service wants them.
+pub fn parse(message: &Bytes, scratch: &mut BytesMut) -> Result<Incoming, ParseError> {
     let sections = Sections::scan(message)?;
     let header = if sections.header.is_empty() { Header::default() } else { sections.header(message)? };
     let mut head = Head {
@@ -126,12 +147,16 @@ pub fn parse(message: &Bytes, scratch: &mut BytesMut) -> Result<Incoming, Decode
     scratch.clear();
     head.put(scratch);
     let mut due_us = None;
+    let mut partition_key = None;
     if !sections.message_annotations.is_empty() {
         for (key, value) in sections.message_annotations(message)?.0 {
             let name = key.as_str().unwrap_or_default();
             if name == SCHEDULED_ENQUEUE_TIME {
                 due_us =
                     value.as_i64().and_then(|ms| u64::try_from(ms).ok()).map(|ms| ms.saturating_mul(1000));
+            }
+            if name == PARTITION_KEY {
+                partition_key = value.as_str().map(str::to_owned);
             }
             if !BROKER_ANNOTATIONS.contains(&name) {
                 key.encode(scratch);
@@ -144,6 +169,9 @@ pub fn parse(message: &Bytes, scratch: &mut BytesMut) -> Result<Incoming, Decode
             head.put(&mut place);
         }
     }
+    if partition_key.is_some() || sections.properties.len() > ID_CHARS_MAX {
+        check_ids(&sections.properties(message)?, partition_key.as_deref())?;
+    }
     put_properties(scratch, message, &sections)?;
     for range in [&sections.application_properties, &sections.body, &sections.footer] {
         scratch.put_slice(message.get(range.clone()).unwrap_or_default());
@@ -154,6 +182,24 @@ pub fn parse(message: &Bytes, scratch: &mut BytesMut) -> Result<Incoming, Decode
         _ => lifetime_in_properties(message.slice(sections.properties))?,
     };
     Ok(Incoming { content: Arc::from(&scratch[..]), time_to_live_us, due_us })
+}
+
+/// Ids have the cloud's length. Properties that are shorter than one need no look.
+fn check_ids(properties: &Properties, partition_key: Option<&str>) -> Result<(), ParseError> {
+    let session_id = properties.group_id.as_deref();
+    let ids = [
+        ("message id", properties.message_id.as_ref().and_then(Value::as_str)),
+        ("session id", session_id),
+        ("partition key", partition_key),
+    ];
+    let is_long = |id: &str| id.chars().count() > ID_CHARS_MAX;
+    if let Some((name, _)) = ids.iter().find(|(_, id)| id.is_some_and(is_long)) {
+        return Err(ParseError::IdTooLong(name));
+    }
+    match (session_id, partition_key) {
+        (Some(session_id), Some(key)) if session_id != key => Err(ParseError::PartitionKey),
+        _ => Ok(()),
+    }
 }
 
 /// Appends the properties as they came; where they have no message id, with one of the broker's. The cloud gives ids too,

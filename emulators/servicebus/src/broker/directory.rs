@@ -32,14 +32,14 @@ impl Directory {
     pub fn remove(&self, entity: &Arc<Entity>) {
         let mut gone = vec![Arc::clone(entity)];
         if let Kind::Topic(subscriptions) = entity.kind() {
-            gone.extend(subscriptions.list());
+            gone.extend(subscriptions.list().iter().cloned());
         }
         let mut entities = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for entity in &gone {
             entities.by_path.remove(&entity.name().to_lowercase());
         }
         entities.order.retain(|other| {
-            if let Kind::Topic(subscriptions) = other.kind() {
+            if let (Kind::Topic(subscriptions), Kind::Subscription(_)) = (other.kind(), entity.kind()) {
                 subscriptions.remove(entity);
             }
             !gone.iter().any(|entity| Arc::ptr_eq(entity, other))

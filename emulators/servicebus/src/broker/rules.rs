@@ -147,30 +147,33 @@ impl Rules {
 
 /// A topic's subscriptions.
 #[derive(Debug, Default)]
-pub struct Subscriptions(RwLock<Vec<Arc<Entity>>>);
+pub struct Subscriptions(RwLock<Arc<Vec<Arc<Entity>>>>);
 
 impl Subscriptions {
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Entity>>)) {
+        change(Arc::make_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)));
+    }
+
     /// Adds a subscription.
     pub fn add(&self, subscription: Arc<Entity>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(subscription);
+        self.change(|all| all.push(subscription));
     }
 
     /// Forgets a subscription.
     pub fn remove(&self, subscription: &Arc<Entity>) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|other| !Arc::ptr_eq(other, subscription));
+        self.change(|all| all.retain(|other| !Arc::ptr_eq(other, subscription)));
     }
 
-    /// All of them.
-    pub fn list(&self) -> Vec<Arc<Entity>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// All of them, as they are now. No lock is held, for a message may come back to its topic.
+    pub fn list(&self) -> Arc<Vec<Arc<Entity>>> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives each subscription what it is to have of a message.
     pub fn fan_out(&self, now_us: Micros, incoming: Incoming, sequence_number: u64) {
         let mut candidate =
             Candidate { incoming: &incoming, sequence_number, enqueued_us: now_us, fields: None };
-        for subscription in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for subscription in self.list().iter() {
             let Kind::Subscription(rules) = subscription.kind() else { continue };
             let verdict = rules.judge(&mut candidate);
             if verdict.plain {

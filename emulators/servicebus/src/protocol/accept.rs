@@ -68,7 +68,7 @@ impl Session {
     pub(super) fn begin_accept(&mut self, context: &mut Context, attach: Attach, entity: Arc<Entity>) {
         let wait_us = u64::try_from(timeout(&attach).as_micros()).unwrap_or(u64::MAX);
         let deadline_us = context.now_us.saturating_add(wait_us);
-        self.accept(context, Box::new(Accepting { attach, entity, deadline_us, credit: None }));
+        self.accept(context, Box::new(Accepting::new(attach, entity, deadline_us)));
     }
 
     /// Tries again for a link that waits: there may be a session now.

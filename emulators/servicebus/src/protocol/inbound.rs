@@ -10,8 +10,7 @@ use super::error::{Fatal, condition};
 use super::link::{Node, Partial, Responder};
 use super::session::{Session, append};
 use crate::broker::entity::{Entity, Refusal};
-use crate::limits::ID_CHARS_MAX;
-use crate::message::{self, BATCH_FORMAT};
+use crate::message::{self, BATCH_FORMAT, ParseError};
 
 /// A message to a node that answers.
 #[derive(Debug)]
@@ -160,22 +159,28 @@ fn too_large(max_bytes: usize) -> Error {
 
 /// Puts a message, or all of a batch or none, into an entity.
 fn store(context: &mut Context, entity: &Entity, payload: &Bytes, format: u32) -> Result<(), Error> {
-    let invalid = |error: amqp::DecodeError| {
-        Error::new(condition::DECODE_ERROR, format!("The message cannot be read: {error}."))
-    };
     if format != BATCH_FORMAT {
-        let incoming = message::parse(payload, &mut context.scratch).map_err(invalid)?;
+        let incoming = message::parse(payload, &mut context.scratch).map_err(unreadable)?;
         return entity.send_one(context.now_us, incoming).map_err(|refusal| refused(entity, refusal));
     }
-    let messages = message::unpack_batch(payload).map_err(invalid)?;
+    let messages = message::unpack_batch(payload).map_err(|error| unreadable(error.into()))?;
     if messages.is_empty() {
         let words = "The batch holds no message: its body has no data section.";
         return Err(Error::new(condition::ARGUMENT_ERROR, words));
     }
     let parsed: Result<Vec<_>, _> =
         messages.iter().map(|message| message::parse(message, &mut context.scratch)).collect();
-    let sent = entity.send(context.now_us, parsed.map_err(invalid)?);
+    let sent = entity.send(context.now_us, parsed.map_err(unreadable)?);
     sent.map(drop).map_err(|refusal| refused(entity, refusal))
+}
+
+/// Why a message cannot be taken anywhere, for its sender.
+pub(super) fn unreadable(error: ParseError) -> Error {
+    let condition = match error {
+        ParseError::Decode(_) => condition::DECODE_ERROR,
+        ParseError::IdTooLong(_) | ParseError::PartitionKey => condition::ARGUMENT_ERROR,
+    };
+    Error::new(condition, error.to_string())
 }
 
 /// Why an entity does not take a message, for its sender.
@@ -184,10 +189,6 @@ pub(super) fn refused(entity: &Entity, refusal: Refusal) -> Error {
         Refusal::Disabled => {
             let words = format!("The messaging entity '{}' is disabled for sending.", entity.name());
             Error::new(condition::ENTITY_DISABLED, words)
-        }
-        Refusal::SessionIdTooLong => {
-            let words = format!("A session's id has at most {ID_CHARS_MAX} characters.");
-            Error::new(condition::ARGUMENT_ERROR, words)
         }
         Refusal::NoSession => {
             let words = format!(

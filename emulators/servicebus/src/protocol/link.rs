@@ -180,6 +180,15 @@ pub struct Accepting {
     pub deadline_us: Micros,
     /// The credit that it has given already, and whether it wants that used up.
     pub credit: Option<(u32, bool)>,
+    _hold: Option<Hold>,
+}
+
+impl Accepting {
+    /// A link that begins to wait.
+    pub fn new(attach: Attach, entity: Arc<Entity>, deadline_us: Micros) -> Self {
+        let hold = Hold::on(&entity);
+        Self { attach, entity, deadline_us, credit: None, _hold: hold }
+    }
 }
 
 /// A link, by its handle.

@@ -284,3 +284,38 @@ fn credit_is_given_at_once_and_anew() {
     }
     assert_eq!(server.count("q", "active"), 2500);
 }
+
+#[test]
+fn ids_have_the_clouds_length_and_a_session_is_its_own_partition() {
+    let server = Server::start();
+    let mut peer = server.peer();
+    let sender = peer.sender("q");
+    let with = |message_id: &str, session_id: Option<&str>, partition_key: Option<&str>| {
+        let mut out = BytesMut::new();
+        if let Some(key) = partition_key {
+            let annotations = Map::new().with_symbol("x-opt-partition-key", key.into());
+            amqp::message::put_message_annotations(&mut out, &annotations);
+        }
+        let group_id = session_id.map(str::to_owned);
+        let message_id = Some(message_id.into());
+        amqp::message::Properties { message_id, group_id, ..Default::default() }.encode(&mut out);
+        amqp::message::put_data(&mut out, &Bytes::from_static(b"x"));
+        out.freeze()
+    };
+    let (longest, longer) = ("é".repeat(128), "é".repeat(129));
+    for message in [
+        with(&longest, Some(&longest), None),
+        with("a", Some("s"), Some("s")),
+        with("a", None, Some(&longest)),
+    ] {
+        peer.must_send(sender, &message);
+    }
+    for message in [
+        with(&longer, None, None),
+        with("a", Some(&longer), None),
+        with("a", None, Some(&longer)),
+        with("a", Some("s"), Some("p")),
+    ] {
+        assert_eq!(rejected(&peer.send(sender, &message)), "com.microsoft:argument-error");
+    }
+}

@@ -78,7 +78,7 @@ impl Entity {
                     let words = format!("The messaging entity '{}' takes no messages.", target.name());
                     ("MessagingEntityDisabled", words)
                 }
-                Err(Refusal::NoSession | Refusal::SessionIdTooLong) => {
+                Err(Refusal::NoSession) => {
                     let words = format!(
                         "The messages of '{}' belong to sessions, and this one has no session id.",
                         target.name()
@@ -99,9 +99,7 @@ impl Entity {
             let properties = match refusal {
                 // A subscription that takes no messages is as if it were not there.
                 Refusal::Disabled => return,
-                Refusal::NoSession | Refusal::SessionIdTooLong => {
-                    reason("Session id is null", "Session id is null.")
-                }
+                Refusal::NoSession => reason("Session id is null", "Session id is null."),
             };
             self.refuse_copy(now_us, &content, &properties);
         }

@@ -26,7 +26,7 @@ use crate::engine::{
     Counts, Delivery, Departure, Engine, LockLost, LockToken, Micros, NEVER, NewMessage, ReceiveMode,
     Settings, Settlement,
 };
-use crate::limits::{DUPLICATE_HISTORY_MAX, ID_CHARS_MAX};
+use crate::limits::DUPLICATE_HISTORY_MAX;
 use crate::message::{self, DEAD_LETTER_DESCRIPTION, DEAD_LETTER_REASON, Incoming};
 pub(in crate::broker) use departure::reason as dead_letter_reason;
 use duplicates::Duplicates;
@@ -181,8 +181,6 @@ pub enum Refusal {
     Disabled,
     /// Messages belong to sessions, and this one to none.
     NoSession,
-    /// The id of its session is too long.
-    SessionIdTooLong,
 }
 
 impl Entity {
@@ -325,8 +323,7 @@ impl Entity {
         if !self.requires_session() {
             return Ok(None);
         }
-        let id = message::session_id(&incoming.content).ok_or(Refusal::NoSession)?;
-        if id.chars().count() > ID_CHARS_MAX { Err(Refusal::SessionIdTooLong) } else { Ok(Some(id)) }
+        message::session_id(&incoming.content).map(Some).ok_or(Refusal::NoSession)
     }
 
     fn enqueue(

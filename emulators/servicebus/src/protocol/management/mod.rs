@@ -12,7 +12,7 @@ mod rules;
 mod sessions;
 
 use super::error::condition;
-use super::inbound::refused;
+use super::inbound::{refused, unreadable};
 use super::request::{Answer, Question};
 use crate::broker::entity::{Decision, Entity, dead_letter_properties};
 use crate::engine::{Delivery, LockToken, Micros, ReceiveMode};
@@ -189,9 +189,8 @@ fn schedule(entity: &Entity, body: &Map, now_us: Micros) -> Result<Answer, Answe
         let Some(Value::Binary(message)) = element.as_map().and_then(|map| map.get("message")) else {
             return Err(bad_argument("messages[].message", "binary"));
         };
-        let incoming = message::parse(message, &mut scratch).map_err(|error| {
-            Answer::failed(400, condition::DECODE_ERROR, format!("A message cannot be read: {error}."))
-        })?;
+        let incoming =
+            message::parse(message, &mut scratch).map_err(|error| Answer::refused(400, unreadable(error)))?;
         if incoming.due_us.is_none() {
             return Err(bad_argument("x-opt-scheduled-enqueue-time", "a timestamp on every message"));
         }

@@ -493,22 +493,47 @@ pub fn session_id(content: &[u8]) -> Option<String> {
 }
 
 /// What makes two messages duplicates of each other: their id and, where they have one, their partition key.
-pub fn identity(content: &[u8]) -> Box<[u8]> {
-    let (head, annotations, _) = Head::take(content);
+pub fn identity(content: &[u8]) -> Arc<[u8]> {
+    let (head, annotations, bare) = Head::take(content);
+    let text = text_id(bare);
+    if let (Some(text), 0) = (text, head.annotation_values) {
+        return Arc::from(text);
+    }
     let mut out = BytesMut::new();
-    match properties(content).message_id {
+    match (text, properties(content).message_id) {
+        (Some(text), _) => out.put_slice(text),
         // Ids are compared as the text that they are to clients.
-        Some(id) => match crate::filter::Scalar::of_id(&id) {
-            crate::filter::Scalar::Text(text) => Value::from(text.as_ref()).encode(&mut out),
+        (None, Some(id)) => match crate::filter::Scalar::of_id(&id) {
+            crate::filter::Scalar::Text(text) => out.put_slice(text.as_bytes()),
             _ => id.encode(&mut out),
         },
-        None => Value::Null.encode(&mut out),
+        (None, None) => {}
     }
-    if head.annotation_values > 0 {
-        let annotations = Map(annotation_entries(&head, annotations));
-        annotations.get(PARTITION_KEY).into_iter().for_each(|key| key.encode(&mut out));
-    }
-    Box::from(&out[..])
+    let annotations = Map(annotation_entries(&head, annotations));
+    annotations.get(PARTITION_KEY).into_iter().for_each(|key| key.encode(&mut out));
+    Arc::from(&out[..])
+}
+
+/// The message id of a bare message, where it is text: the first field of the properties, with which it begins. It is found without
+/// a look at the rest, for every message pays for it where duplicates are looked for.
+fn text_id(bare: &[u8]) -> Option<&[u8]> {
+    const PROPERTIES: [u8; 3] = [code::DESCRIBED, code::SMALL_ULONG, 0x73];
+    let list = bare.strip_prefix(&PROPERTIES)?;
+    let head_bytes = match list.first()? {
+        &code::LIST_8 => 3,
+        &code::LIST_32 => 9,
+        _ => return None,
+    };
+    let field = list.get(head_bytes..)?;
+    let (start, length) = match field.first()? {
+        &code::STRING_8 => (2, usize::from(*field.get(1)?)),
+        &code::STRING_32 => {
+            let length = field.get(1..5)?.try_into().ok()?;
+            (5, usize::try_from(u32::from_be_bytes(length)).ok()?)
+        }
+        _ => return None,
+    };
+    field.get(start..)?.get(..length)
 }
 
 fn properties(content: &[u8]) -> Properties {

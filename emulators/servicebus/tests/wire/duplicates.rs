@@ -49,6 +49,29 @@ fn a_message_that_is_sent_twice_is_taken_once() {
     assert!(bodies(&mut peer, "q").is_empty());
 }
 
+/// An id is the text that it is to clients, whatever its type and however long its encoding.
+#[test]
+fn ids_of_every_type_and_length_are_compared_as_text() {
+    let server = serve(60 * SECOND_US);
+    let mut peer = server.peer();
+    let sender = peer.sender("q");
+    let long = "é".repeat(128);
+    let text = "07070707-0707-0707-0707-070707070707";
+    let ids = [
+        (Value::String(long.clone()), "1"),
+        (Value::String(long), "twice"),
+        (Value::Ulong(7), "2"),
+        ("7".into(), "twice"),
+        (uuid_value(), "3"),
+        (text.into(), "twice"),
+        (Value::Binary(Bytes::from_static(b"7")), "4"),
+    ];
+    for (id, body) in ids {
+        peer.must_send(sender, &with_id(id, body, &Map::new()));
+    }
+    assert_eq!(bodies(&mut peer, "q"), ["1", "2", "3", "4"]);
+}
+
 fn uuid_value() -> Value {
     Value::Uuid([7; 16])
 }

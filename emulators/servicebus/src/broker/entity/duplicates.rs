@@ -36,8 +36,7 @@ impl Duplicates {
     }
 
     /// Notes an id that is new.
-    pub(super) fn remember(&mut self, now_us: Micros, identity: Box<[u8]>, sequence_number: u64) {
-        let identity: Arc<[u8]> = Arc::from(identity);
+    pub(super) fn remember(&mut self, now_us: Micros, identity: Arc<[u8]>, sequence_number: u64) {
         self.numbers.insert(Arc::clone(&identity), sequence_number);
         self.order.push_back((now_us, identity));
         if self.order.len() > self.max {
@@ -59,8 +58,8 @@ mod tests {
     #[test]
     fn an_id_is_known_for_the_window_and_then_forgotten_for_good() {
         let mut duplicates = Duplicates::new(10, 9);
-        duplicates.remember(100, Box::from(&b"a"[..]), 1);
-        duplicates.remember(105, Box::from(&b"b"[..]), 2);
+        duplicates.remember(100, Arc::from(&b"a"[..]), 1);
+        duplicates.remember(105, Arc::from(&b"b"[..]), 2);
         assert_eq!((duplicates.find(109, b"a"), duplicates.find(109, b"c")), (Some(1), None));
         assert_eq!((duplicates.find(110, b"a"), duplicates.find(114, b"b")), (None, Some(2)));
         assert_eq!(duplicates.find(115, b"b"), None);
@@ -70,7 +69,7 @@ mod tests {
     #[test]
     fn the_history_is_bounded() {
         let mut duplicates = Duplicates::new(u64::MAX, 9);
-        let id = |number: u64| Box::from(number.to_be_bytes());
+        let id = |number: u64| Arc::from(number.to_be_bytes());
         for number in 0..=9 {
             duplicates.remember(0, id(number), number);
         }

@@ -519,15 +519,15 @@ pub fn identity(content: &[u8]) -> Arc<[u8]> {
 fn text_id(bare: &[u8]) -> Option<&[u8]> {
     const PROPERTIES: [u8; 3] = [code::DESCRIBED, code::SMALL_ULONG, 0x73];
     let list = bare.strip_prefix(&PROPERTIES)?;
-    let head_bytes = match list.first()? {
-        &code::LIST_8 => 3,
-        &code::LIST_32 => 9,
+    let head_bytes = match *list.first()? {
+        code::LIST_8 => 3,
+        code::LIST_32 => 9,
         _ => return None,
     };
     let field = list.get(head_bytes..)?;
-    let (start, length) = match field.first()? {
-        &code::STRING_8 => (2, usize::from(*field.get(1)?)),
-        &code::STRING_32 => {
+    let (start, length) = match *field.first()? {
+        code::STRING_8 => (2, usize::from(*field.get(1)?)),
+        code::STRING_32 => {
             let length = field.get(1..5)?.try_into().ok()?;
             (5, usize::try_from(u32::from_be_bytes(length)).ok()?)
         }

@@ -60,7 +60,11 @@ fn broker(folder: &Path) -> Command {
 #[test]
 fn the_brokers_configuration() {
     let good = folder(&[("Config.json", CONFIG)]);
-    broker(good.path()).arg("--check-config").assert().success().stdout("1 queues and 0 topics can be served\n");
+    broker(good.path())
+        .arg("--check-config")
+        .assert()
+        .success()
+        .stdout("1 queues and 0 topics can be served\n");
     let mistakes: [Mistake; 10] = [
         (
             "\"MaxDeliveryCount\"",
